@@ -1,0 +1,237 @@
+"""The scores as small functions on pandas objects, for notebooks and participants.
+
+Predictions are a frame with one row a stock (index = id, in any order) and one column a model; targets and meta models
+are series by id, stakes a series by model. Every function returns a series by model unless it says otherwise, and gives
+the numbers that the engine publishes, because it calls the same kernels.
+
+    from scoring import frames
+    meta_model = frames.meta_model(predictions, stakes)
+    frames.mmc(predictions, meta_model, target)
+"""
+
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64
+
+from scoring import contribution, correlation, pairwise
+from scoring.bags import bag_weights
+from scoring.errors import OperatorError
+from scoring.meta_model import from_sums, partial_sums
+from scoring.neutralize import feature_basis, neutralized
+from scoring.ranks import Ranks, rank, restrict
+from scoring.rounds import MIN_COMMON_SHARE, Features, ScoreOptions, Targets
+from scoring.score_table import percentiles
+from scoring.weights import stake_weights
+
+T = TypeVar("T")
+
+
+def meta_model(predictions: pd.DataFrame, stakes: pd.Series) -> pd.Series:
+    """Returns the stake-weighted mean of Φ⁻¹ of the tie-kept ranks, a series by sorted id.
+
+    Args:
+        predictions: by id and model.
+        stakes: by model, ≥ 0; models of the frame that it lacks count 0.
+    """
+    ranks, ids = _ranks(predictions)
+    weights = stake_weights(_atoms(stakes, ranks))
+    return pd.Series(from_sums(partial_sums(ranks, weights[None, :])[0]), index=ids, name="meta_model")
+
+
+def corr(predictions: pd.DataFrame, target: pd.Series) -> pd.Series:
+    """Returns CORR: ρ(pow(g(p)), pow(y − mean y)), as numerai-tools' `numerai_corr`.
+
+    Raises:
+        OperatorError: less than 80 % of the ids on either side are common to both.
+    """
+    ranks, targets = _with_target(predictions, target)
+    return _series(ranks, _need(correlation.corr_reference(targets), "target"), correlation.corr, "corr")
+
+
+def corr_tie_broken(predictions: pd.DataFrame, target: pd.Series) -> pd.Series:
+    """Returns ρ(y, rank) with the submission's ties broken by sorted id: the CORR of 2019–2023."""
+    ranks, targets = _with_target(predictions, target)
+    fixed = _need(correlation.reference(correlation.centre(targets.target)), "target")
+    return _series(ranks, fixed, correlation.corr_tie_broken, "corr_tie_broken")
+
+
+def fnc(predictions: pd.DataFrame, features: pd.DataFrame, target: pd.Series) -> pd.Series:
+    """Returns CORR of what the features and a constant do not explain.
+
+    Args:
+        predictions: by id and model.
+        features: by the same ids; small integers.
+        target: by id.
+    """
+    ranks, ids = _ranks(predictions)
+    values = features.loc[ids].to_numpy()
+    if not np.array_equal(values, values.astype(np.int8)):
+        raise OperatorError("features: must be small integers (-128 … 127); found others")
+    residuals = neutralized(ranks, feature_basis(Features(tuple(features.columns), values.astype(np.int8))))
+    targets = _targets(ids, target)
+    scored = restrict(residuals, targets.positions)
+    return _series(scored, _need(correlation.corr_reference(targets), "target"), correlation.corr, "fnc")
+
+
+def cwmm(predictions: pd.DataFrame, meta_model: pd.Series) -> pd.Series:
+    """Returns ρ(pow(g(p)), meta model), the meta model as it is, not ranked again."""
+    ranks, ids = _ranks(predictions)
+    fixed = _need(correlation.reference(_aligned(meta_model, ids)), "meta model")
+    return _series(ranks, fixed, correlation.corr, "cwmm")
+
+
+def cwmm_mean(predictions: pd.DataFrame) -> pd.Series:
+    """Returns each model's mean correlation with the other models of the frame, NaN where there are none."""
+    ranks, _ = _ranks(predictions)
+    counted = np.ones(len(ranks.models), bool)
+    sums = pairwise.mean_sums(ranks, counted, len(counted))
+    return pd.Series(
+        pairwise.cwmm_mean(ranks, counted, sums, len(counted)), index=list(ranks.models), name="cwmm_mean"
+    )
+
+
+def cwmm_max(predictions: pd.DataFrame) -> pd.Series:
+    """Returns each model's greatest correlation with another model of the frame, NaN where there is none."""
+    ranks, _ = _ranks(predictions)
+    counted = np.ones(len(ranks.models), bool)
+    return pd.Series(pairwise.cwmm_max(ranks, counted), index=list(ranks.models), name="cwmm_max")
+
+
+def mmc(
+    predictions: pd.DataFrame, meta_model: pd.Series, target: pd.Series, *, target_buckets: bool = True
+) -> pd.Series:
+    """Returns MMC, as numerai-tools' `correlation_contribution`; BMC with the benchmark models' meta model.
+
+    Args:
+        predictions: by id and model.
+        meta_model: by id; only its ranks matter.
+        target: by id.
+        target_buckets: multiply a target inside [0, 1] by 4 before centring, as numerai-tools does.
+    """
+    ranks, against = _contribution(predictions, meta_model, target, target_buckets)
+    return _series(ranks, against.price, contribution.mmc, "mmc")
+
+
+def mmc_mike(
+    predictions: pd.DataFrame, meta_model: pd.Series, target: pd.Series, *, target_buckets: bool = True
+) -> pd.Series:
+    """Returns cov(y, p − m m⁺ p): Mike's form of MMC, equal to `mmc` up to rounding."""
+    ranks, against = _contribution(predictions, meta_model, target, target_buckets)
+    return _series(ranks, against, contribution.mmc_mike, "mmc_mike")
+
+
+def mmc_richard(predictions: pd.DataFrame, meta_model: pd.Series, target: pd.Series) -> pd.Series:
+    """Returns ρ(y, 0.999 m + 0.001 p) − ρ(y, m), p and m standardised: Richard's question as he asked it."""
+    ranks, against = _contribution(predictions, meta_model, target, True)
+    scores = _need(contribution.mmc_richard(ranks, against), "target")
+    return pd.Series(scores, index=list(ranks.models), name="mmc_richard")
+
+
+def mmc_bagged(
+    predictions: pd.DataFrame,
+    stakes: pd.Series,
+    target: pd.Series,
+    *,
+    seed: int,
+    bags: int = 20,
+    fraction: Decimal = Decimal("0.67"),
+    accounts: pd.Series | None = None,
+) -> pd.Series:
+    """Returns bagged MMC (MMC2 of 2020).
+
+    Args:
+        predictions: by id and model.
+        stakes: by model, ≥ 0.
+        target: by id.
+        seed: the round's seed, 64 bits; published in its manifest.
+        bags: number of bags.
+        fraction: share of the stakers drawn into a bag, with replacement.
+        accounts: by model; where given, accounts are drawn instead of models.
+    """
+    ranks, ids = _ranks(predictions)
+    targets = _targets(ids, target)
+    unit = "model" if accounts is None else "account"
+    options = ScoreOptions(bags=bags, bag_fraction=fraction, bag_unit=unit)
+    owners = [None if accounts is None else str(accounts[model]) for model in ranks.models]
+    sums = partial_sums(ranks, bag_weights(_atoms(stakes, ranks), owners, seed, options))
+    prices = [contribution.bag_price(from_sums(s)[targets.positions], targets.target) for s in sums]
+    scored = restrict(ranks, targets.positions)
+    return _series(scored, contribution.mean_price(prices), contribution.mmc_bagged, "mmc_bagged")
+
+
+def percentile(scores: pd.Series) -> pd.Series:
+    """Returns (average rank − 0.5)/m among the m scores that are present; absent ones stay absent."""
+    order = scores.rank(method="dense")
+    units = [None if pd.isna(place) else int(place) for place in order]
+    return pd.Series(percentiles(units), index=scores.index, name=scores.name, dtype="float64")
+
+
+def _ranks(predictions: pd.DataFrame) -> tuple[Ranks, pd.Index]:
+    ordered = predictions.sort_index()
+    values = np.ascontiguousarray(ordered.to_numpy(dtype=np.float64).T)
+    if not np.isfinite(values).all():
+        raise OperatorError("predictions: must be finite; found NaN or infinity")
+    return rank([str(name) for name in ordered.columns], values), ordered.index
+
+
+def _targets(ids: pd.Index, target: pd.Series) -> Targets:
+    known = target.dropna()
+    positions = np.flatnonzero(ids.isin(known.index))
+    for name, size in (("predictions", len(ids)), ("target", len(target))):
+        if positions.size < MIN_COMMON_SHARE * size:
+            raise OperatorError(
+                f"{name}: at least {MIN_COMMON_SHARE:.0%} of its ids must be common with the other side, "
+                f"found {positions.size} of {size}"
+            )
+    values = known.loc[ids[positions]].to_numpy(dtype=np.float64)
+    full = known.sort_index().to_numpy(dtype=np.float64)
+    return Targets(positions, values, correlation.total(full) / full.size)
+
+
+def _with_target(predictions: pd.DataFrame, target: pd.Series) -> tuple[Ranks, Targets]:
+    ranks, ids = _ranks(predictions)
+    targets = _targets(ids, target)
+    return restrict(ranks, targets.positions), targets
+
+
+def _contribution(
+    predictions: pd.DataFrame, meta_model: pd.Series, target: pd.Series, target_buckets: bool
+) -> tuple[Ranks, contribution.Contribution]:
+    ranks, ids = _ranks(predictions)
+    targets = _targets(ids, target)
+    scored = _aligned(meta_model, ids)[targets.positions]
+    against = contribution.contribution(scored, targets.target, target_buckets=target_buckets)
+    return restrict(ranks, targets.positions), _need(against, "meta model")
+
+
+def _aligned(series: pd.Series, ids: pd.Index) -> Float64[np.ndarray, " stock"]:
+    missing = ids.difference(series.index)
+    if len(missing):
+        raise OperatorError(f"meta model: needs every id of the predictions; {len(missing)} are missing")
+    return series.loc[ids].to_numpy(dtype=np.float64)
+
+
+def _atoms(stakes: pd.Series, ranks: Ranks) -> list[int]:
+    """Returns the stakes as integers in one common unit, exactly."""
+    known = {str(model): Fraction(stake) for model, stake in stakes.items()}
+    exact = [known.get(model, Fraction(0)) for model in ranks.models]
+    unit = math.lcm(*(stake.denominator for stake in exact))
+    return [int(stake * unit) for stake in exact]
+
+
+def _need(value: T | None, what: str) -> T:
+    if value is None:
+        raise OperatorError(f"{what}: must not be constant")
+    return value
+
+
+def _series(
+    ranks: Ranks, fixed: T, score: Callable[[Ranks, T], Float64[np.ndarray, " model"]], name: str
+) -> pd.Series:
+    return pd.Series(score(ranks, fixed), index=list(ranks.models), name=name)

@@ -1,0 +1,23 @@
+"""The loops that cost time, compiled by numba; plain arrays in, plain arrays out.
+
+Three rules hold for every kernel, because a published number must have the same bytes on every machine:
+
+- no `fastmath`, so the compiler may neither reorder a sum nor contract a multiplication and an addition;
+- a floating-point sum over stocks runs over the stocks in order in eight fixed lanes, combined in one fixed way;
+- whatever is added over models is added as integers, which have no order.
+
+All kernels release the GIL: threads, processes and workers are the callers' choice and change no bit.
+"""
+
+from typing import Any
+
+import numba
+
+LANES = 8
+"""Partial sums of a dot product. Eight doubles fill one 512-bit register; narrower machines use more registers and get
+the same bits."""
+
+
+def kernel(**options: Any) -> Any:
+    """Returns numba's decorator with the project's options: no Python objects, no GIL, cached on disk."""
+    return numba.njit(nogil=True, cache=True, fastmath=False, error_model="numpy", **options)
