@@ -1,0 +1,106 @@
+"""The flow of a round: from its files to its published ledger, each stage a line.
+
+    plan ─ ingest (blocks) ─ sums (blocks) ─ bags ─ vectors ─ scores (blocks, pairs) ─ settle ─ publish
+
+Nothing is decided here: what a stage does stands in `tasks`, what a number is in `scoring`. Blocks of ranks stay on the
+workers that made them; what comes to the driver are receipts, vectors of n numbers and scores.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prefect import flow
+
+from flows.runtime import Unit, UnitRunner, finish, gather, map_units, run_unit
+from tasks.conclude import Resolution, Work, conclude
+from tasks.ingest import Block, Receipt, Source, cut_blocks, ingest_block, receipts_of
+from tasks.meta_models import (
+    BlockSums,
+    RoundFacts,
+    Vector,
+    Weights,
+    benchmark_meta_model,
+    merge_sums,
+    price_bag,
+    sum_block,
+    vectors_of_round,
+    weigh,
+)
+from tasks.plan import AlreadyPublished, RoundPlan, RoundRequest, plan_round
+from tasks.scores import merge_pairs, score, score_pairs
+
+MERGED_AT_ONCE = 16
+"""Shares a merge: a tree of merges keeps memory bounded however many blocks a round has."""
+
+
+@flow(
+    name="resolve",
+    flow_run_name="resolve round {round}",
+    task_runner=UnitRunner(),
+    validate_parameters=False,
+    persist_result=False,
+)
+def resolve(data: str, out: str, round: int, tournament: str | None = None, revise: bool = False) -> Resolution:
+    """Resolves one round end to end; a round that is published already is left as it is.
+
+    Args:
+        data: directory or URL of the tournament.
+        out: directory or URL of what is published.
+        round: number of the round.
+        tournament: a file to use in place of the data's `tournament.toml`.
+        revise: publish a new revision where the round is published with other inputs.
+    """
+    override = None if tournament is None else Path(tournament)
+    plan = plan_round(RoundRequest(data, out, round, override, revise), datetime.now(UTC))
+    if isinstance(plan, AlreadyPublished):
+        return Resolution(plan.manifest)
+    return conclude(plan, _work(plan))
+
+
+def _work(plan: RoundPlan) -> Work:
+    """Carries out every stage that needs the workers."""
+    options, targets = plan.tournament.scores, plan.targets
+    blocks, receipts = _ingest(plan, plan.sources, "submissions")
+    weights = weigh([r for block in receipts for r in block], plan.inputs.stakes, plan.inputs.round.seed, options)
+    parts = [weights.of([r.model for r in block if r.digest is not None]) for block in receipts]
+    merged = _merged(plan, blocks, parts)
+    bags = map_units(price_bag, range(options.bags), merged, targets)
+    benchmark, benchmark_receipts = _benchmark(plan)
+    facts = RoundFacts(targets, plan.inputs.features, options, weights.others)
+    bag_results = gather(bags, "bags")
+    vectors = run_unit(vectors_of_round, facts, merged, bags, benchmark)
+    scored = [run_unit(score, block, part, vectors) for block, part in zip(blocks, parts, strict=True)]
+    pairs = map_units(score_pairs, range(len(blocks)), blocks, parts) if options.pairwise else []
+    columns = gather(scored, "scores")
+    columns += merge_pairs(parts, gather(pairs, "pairs")) if pairs else []
+    all_receipts = [r for block in receipts for r in block]
+    return Work(all_receipts, benchmark_receipts, columns, vectors.small(), bag_results, weights.draws)
+
+
+def _ingest(
+    plan: RoundPlan, sources: Sequence[Source], title: str
+) -> tuple[Sequence[Unit[Block]], list[tuple[Receipt, ...]]]:
+    """Reads submissions: blocks of ranks stay on the workers, their receipts come here."""
+    blocks = finish(map_units(ingest_block, cut_blocks(sources), plan.data, plan.inputs.universe.ids), title)
+    return blocks, [unit.small() for unit in map_units(receipts_of, blocks)]
+
+
+def _merged(plan: RoundPlan, blocks: Sequence[Unit[Block]], parts: Sequence[Weights]) -> Unit[BlockSums]:
+    """Adds up the blocks' shares in all meta models, in a tree."""
+    pairwise = plan.tournament.scores.pairwise
+    shares = [run_unit(sum_block, block, part, pairwise) for block, part in zip(blocks, parts, strict=True)]
+    while len(shares) > 1:
+        cuts = range(0, len(shares), MERGED_AT_ONCE)
+        shares = [run_unit(merge_sums, shares[at : at + MERGED_AT_ONCE]) for at in cuts]
+    finish(shares, "meta model")
+    return shares[0]
+
+
+def _benchmark(plan: RoundPlan) -> tuple[Unit[Vector] | None, list[Receipt]]:
+    """Makes the benchmark models' meta model, where the round has any."""
+    stakes = plan.inputs.benchmark_stakes
+    if stakes is None:
+        return None, []
+    block = run_unit(ingest_block, plan.benchmarks, plan.data, plan.inputs.universe.ids)
+    return run_unit(benchmark_meta_model, block, stakes), list(run_unit(receipts_of, block).small())

@@ -1,0 +1,166 @@
+"""The Prefect API of one run: the one that already runs, or one embedded process that ends with the run.
+
+Prefect can start an API by itself, but then every process that imports it starts another one, its 20 s limit is too
+short for the first start (14 s were measured on a quiet machine), and the process survives a killed parent. So the
+API is started here, once, and held on three simple ropes:
+
+* its socket is bound and listening before the process exists: no race for a port, and no polling, because an early
+  request simply waits in the queue until the API accepts it;
+* it lives in a session of its own, so that Ctrl-C in the terminal cannot take it away before the run is reported;
+* its standard input is a pipe from this process: when this process ends, however it ends, the pipe closes and the
+  API exits.
+"""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from infra.errors import InfraError
+from infra.settings import Settings
+
+# Defaults of the run; a variable that is already set keeps its value.
+QUIET_AND_OFFLINE = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # also cures "database is locked"
+    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+    "PREFECT_TELEMETRY_ENABLE_RESOURCE_METRICS": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+}
+_EMBEDDED = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+_SERVER = """
+import socket, sys, threading, uvicorn
+config = uvicorn.Config("prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on")
+server = uvicorn.Server(config)
+def stop_with_parent():
+    sys.stdin.read()
+    server.should_exit = True
+threading.Thread(target=stop_with_parent, daemon=True).start()
+server.run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefectApi:
+    """An API that was asked to start and may not answer yet.
+
+    Attributes:
+        url: what `PREFECT_API_URL` is set to.
+        limit_s: seconds in which it must answer.
+    """
+
+    url: str
+    limit_s: float
+
+    def wait(self) -> None:
+        """Returns when the API answers.
+
+        Raises:
+            InfraError: it does not answer within the limit.
+        """
+        try:
+            urllib.request.urlopen(f"{self.url}/health", timeout=self.limit_s).close()
+        except (OSError, urllib.error.URLError, ValueError) as error:
+            raise InfraError(f"no Prefect API answers at {self.url}: {error}") from error
+
+
+@contextmanager
+def prefect_api(settings: Settings) -> Iterator[PrefectApi]:
+    """Starts the embedded API, or names the running one, and points Prefect to it until the block ends.
+
+    Returns at once: start other things, then call `wait()`.
+    """
+    if settings.prefect_api_url is not None:
+        with _environment({**QUIET_AND_OFFLINE, "PREFECT_API_URL": settings.prefect_api_url}):
+            yield PrefectApi(settings.prefect_api_url, limit_s=10.0)
+        return
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(128)
+        process = _start_server(listener)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+    try:
+        with _environment({**QUIET_AND_OFFLINE, "PREFECT_API_URL": url}), _no_heartbeat():
+            try:
+                yield PrefectApi(url, settings.api_start_limit_s)
+            finally:
+                _drain()
+    finally:
+        _stop(process)
+
+
+def _start_server(listener: socket.socket) -> subprocess.Popen[bytes]:
+    descriptor = listener.fileno()
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", _SERVER, str(descriptor)],
+        pass_fds=[descriptor],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        env={**QUIET_AND_OFFLINE, **os.environ, **_EMBEDDED},
+    )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Closes the pipe, which ends the API at once; the kill is for an API that hangs in native code."""
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
+    """Adds variables that are not set yet, makes Prefect read them again, and takes them away afterwards."""
+    added = {name: value for name, value in defaults.items() if name not in os.environ}
+    os.environ.update(added)
+    _refresh_prefect(show_runs="PREFECT_LOGGING_LEVEL" not in added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+        _refresh_prefect(show_runs=True)
+
+
+def _refresh_prefect(show_runs: bool) -> None:
+    """Prefect reads its settings when it is imported, so it has to read them again when they change.
+
+    Args:
+        show_runs: whether the log lines of runs go to the terminal. By default they go to the API alone: a failed
+            unit would print its traceback there, and the command line tells the failure in one line.
+    """
+    import prefect.context  # imported late: this takes 1 s, during which the API process already starts
+    from prefect.logging.configuration import setup_logging
+
+    prefect.context.refresh_global_settings_context()
+    setup_logging()
+    for runs in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(runs).propagate = show_runs
+
+
+@contextmanager
+def _no_heartbeat() -> Iterator[None]:
+    """The heartbeat tells a lasting server about crashed runs; here it would only add up to 1 s to every flow."""
+    from prefect.settings import temporary_settings
+
+    with temporary_settings({"flows.heartbeat_frequency": None}):
+        yield
+
+
+def _drain() -> None:
+    """Sends what Prefect still has in its queues, so that no thread of it calls an API that is gone."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=10)

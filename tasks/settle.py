@@ -1,0 +1,119 @@
+"""Settling: from published scores and stakes to the ledger table, audited before anybody sees it."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+import pyarrow as pa
+
+from scoring.audit import problems
+from scoring.errors import StakeweightError
+from scoring.ledger import Ledger, LedgerRow, SubmissionState, Terms, settle_round
+from scoring.payouts import CLIPPED_RATE_DECIMALS, FACTOR_DECIMALS, RAW_RATE_DECIMALS, fixed_point
+from scoring.published import SCORE_KEYS, units_to_decimal
+from scoring.rounds import Round
+from scoring.stakes import Stakes
+from tasks.contract import BAGS, LEDGER, REJECTS
+from tasks.ingest import Receipt
+from tasks.meta_models import BagResult
+from tasks.scores import Units
+
+
+
+
+
+class AuditError(StakeweightError):
+    """The ledger contradicts itself, which is a bug; nothing was published."""
+
+
+def settle(stakes: Stakes, receipts: Sequence[Receipt], units: Mapping[str, Units], terms: Terms) -> Ledger:
+    """Returns the audited ledger of a round.
+
+    Args:
+        stakes: all stakes of the round.
+        receipts: what became of every submission.
+        units: published scores by model.
+        terms: rules, decimals and revision.
+
+    Raises:
+        OperatorError: models chose multipliers that are not on offer.
+        AuditError: the ledger is wrong; all problems, one a line.
+    """
+    states = {r.model: SubmissionState(r.digest, r.rejection.code if r.rejection else None) for r in receipts}
+    ledger = settle_round(stakes, states, units, terms)
+    if found := problems(ledger, terms):
+        raise AuditError("the ledger is not published, it contradicts itself:\n" + "\n".join(found))
+    return ledger
+
+
+def ledger_table(ledger: Ledger, decimals: int) -> pa.Table:
+    """Returns the `ledger` table.
+
+    Args:
+        ledger: audited.
+        decimals: an atom is 10^-decimals of the currency.
+    """
+    return pa.Table.from_pylist([_row(row, decimals) for row in ledger.rows], schema=LEDGER)
+
+
+def rejects_table(receipts: Sequence[Receipt]) -> pa.Table:
+    """Returns the `rejects` table: a row a refused submission, sorted by model."""
+    rows = [
+        {
+            "model": receipt.model,
+            "file": receipt.file,
+            "code": receipt.rejection.code,
+            "message": receipt.rejection.message,
+            "rows": list(receipt.rejection.rows),
+        }
+        for receipt in sorted(receipts, key=lambda receipt: receipt.model)
+        if receipt.rejection is not None
+    ]
+    return pa.Table.from_pylist(rows, schema=REJECTS)
+
+
+def bags_table(calendar: Round, bags: Sequence[BagResult], draws: int) -> pa.Table:
+    """Returns the `bags` table: a row a bag.
+
+    Args:
+        calendar: for the seed.
+        bags: in the order of their numbers.
+        draws: stakers drawn into each.
+    """
+    rows = [
+        {
+            "kind": "mmc_bagged",
+            "bag": bag.bag,
+            "seed": calendar.seed,
+            "stakers": draws,
+            "corr": None if bag.corr != bag.corr else bag.corr,
+        }
+        for bag in bags
+    ]
+    return pa.Table.from_pylist(rows, schema=BAGS)
+
+
+def _row(row: LedgerRow, decimals: int) -> dict[str, object]:
+    return {
+        "entry": row.entry,
+        "model": row.model,
+        "account": row.account,
+        "submission_digest": row.submission_digest,
+        "stake_before": fixed_point(row.stake_before, decimals),
+        "at_risk": fixed_point(row.at_risk, decimals),
+        "factor": fixed_point(row.factor, FACTOR_DECIMALS),
+        **{key: _score(row.scores.get(key)) for key in SCORE_KEYS},
+        **{f"{key}_multiplier": row.multipliers.get(key) for key in SCORE_KEYS},
+        "raw_rate": None if row.raw_rate is None else fixed_point(row.raw_rate, RAW_RATE_DECIMALS),
+        "clipped_rate": None if row.clipped_rate is None else fixed_point(row.clipped_rate, CLIPPED_RATE_DECIMALS),
+        "payout": fixed_point(row.payout, decimals),
+        "burn": fixed_point(row.burn, decimals),
+        "stake_after": fixed_point(row.stake_after, decimals),
+        "status": row.status,
+        "reason": row.reason,
+        "revision": row.revision,
+        "rules_id": row.rules_id,
+    }
+
+
+def _score(units: int | None) -> Decimal | None:
+    return None if units is None else units_to_decimal(units)

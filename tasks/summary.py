@@ -1,0 +1,90 @@
+"""A round's figures on one screen: what the command prints, and what stands in Prefect's table of the round."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from scoring.ledger import Ledger, LedgerRow
+from scoring.payouts import FACTOR_DECIMALS, fixed_point
+from scoring.published import units_to_decimal
+from tasks.scores import Units
+
+SHOWN_MODELS = 5
+SHOWN_SCORES = ("corr", "mmc", "bmc", "cwmm", "mmc_bagged", "fnc")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLine:
+    """One model's line: its money in the currency, its scores as published."""
+
+    model: str
+    at_risk: Decimal
+    change: Decimal
+    scores: Mapping[str, Decimal | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSummary:
+    """The figures of a round; money in the currency.
+
+    Attributes:
+        models: rows of the ledger.
+        statuses: number of models by status.
+        at_risk, payout, burn: totals.
+        factor: the payout factor.
+        best, worst: the models that gained and lost most, the greatest first.
+    """
+
+    models: int
+    statuses: Mapping[str, int]
+    at_risk: Decimal
+    payout: Decimal
+    burn: Decimal
+    factor: Decimal
+    best: tuple[ModelLine, ...]
+    worst: tuple[ModelLine, ...]
+
+    def facts(self) -> dict[str, object]:
+        """Returns the totals as the manifest holds them: exact decimals as text."""
+        return {
+            "statuses": dict(self.statuses),
+            "totals": {
+                "at_risk": str(self.at_risk),
+                "payout": str(self.payout),
+                "burn": str(self.burn),
+                "factor": str(self.factor),
+            },
+        }
+
+
+def summarise(ledger: Ledger, units: Mapping[str, Units], decimals: int) -> RoundSummary:
+    """Returns the figures of a round.
+
+    Args:
+        ledger: the round's.
+        units: published scores by model.
+        decimals: an atom is 10^-decimals of the currency.
+    """
+    models = [row for row in ledger.rows if row.entry == "model"]
+    statuses: dict[str, int] = {}
+    for row in models:
+        statuses[row.status] = statuses.get(row.status, 0) + 1
+    ordered = sorted(models, key=lambda row: (row.burn - row.payout, row.model))
+    lines = [_line(row, units.get(row.model or "", {}), decimals) for row in ordered if row.payout or row.burn]
+    return RoundSummary(
+        models=len(models),
+        statuses=dict(sorted(statuses.items())),
+        at_risk=fixed_point(sum(row.at_risk for row in models), decimals),
+        payout=fixed_point(sum(row.payout for row in models), decimals),
+        burn=fixed_point(sum(row.burn for row in models), decimals),
+        factor=fixed_point(ledger.rows[0].factor, FACTOR_DECIMALS),
+        best=tuple(line for line in lines[:SHOWN_MODELS] if line.change > 0),
+        worst=tuple(line for line in reversed(lines[-SHOWN_MODELS:]) if line.change < 0),
+    )
+
+
+def _line(row: LedgerRow, units: Units, decimals: int) -> ModelLine:
+    scores = {key: units.get(key) for key in SHOWN_SCORES}
+    published = {key: None if value is None else units_to_decimal(value) for key, value in scores.items()}
+    at_risk = fixed_point(row.at_risk, decimals)
+    return ModelLine(row.model or "", at_risk, fixed_point(row.payout - row.burn, decimals), published)

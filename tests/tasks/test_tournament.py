@@ -1,0 +1,97 @@
+"""The tournament file: read exactly, or refused with the key, what was found and the nearest known word."""
+
+import hashlib
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from scoring.rounds import ScoreOptions
+from scoring.rulebook import builtin
+from tasks.store import open_store
+from tasks.tournament import Tournament, read_tournament
+from tests.tasks.fixtures import TOURNAMENT, assert_refused, without, write_round
+
+RULES = TOURNAMENT[TOURNAMENT.index("[[rules]]") :]
+HEADER = TOURNAMENT[: TOURNAMENT.index("[[rules]]")]
+BAD_TOURNAMENTS = {
+    "not_toml": (TOURNAMENT.replace("decimals = 18", "decimals 18"), "must be TOML", "line 3"),
+    "not_utf8": (TOURNAMENT.encode() + b"# \xff", "must be UTF-8", "0xff"),
+    "unknown_key": (TOURNAMENT.replace("decimals", "decimal"), "unknown key decimal (did you mean 'decimals'?)"),
+    "unknown_scores_key": (TOURNAMENT + "[scores]\nbag = 3\n", "unknown key scores.bag (did you mean 'bags'?)"),
+    "unknown_weights_key": (TOURNAMENT + "[weights]\npolcy = 3\n", "key weights.polcy (did you mean 'policy'?)"),
+    "unknown_rules_key": (TOURNAMENT.replace("clip", "clp"), "tournament.toml", "'clp' (did you mean 'clip'?)"),
+    "unknown_policy": (
+        TOURNAMENT + '[weights]\npolicy = "cap"\n',
+        'weights.policy must be one of "stake", found "cap"',
+    ),
+    "no_name": (without(TOURNAMENT, "name"), "name must be a string that is not empty, but it is missing"),
+    "empty_name": (TOURNAMENT.replace('"tiny"', '""'), 'name must be a string that is not empty, found ""'),
+    "no_currency": (without(TOURNAMENT, "currency"), "currency must be a string"),
+    "no_decimals": (without(TOURNAMENT, "decimals"), "decimals must be a whole number from 0 to 18"),
+    "many_decimals": (TOURNAMENT.replace("18", "19"), "decimals must be a whole number from 0 to 18, found 19"),
+    "true_decimals": (TOURNAMENT.replace("18", "true"), "decimals must be a whole number"),
+    "no_rules": (HEADER, 'must have either rulebook = "numerai" or [[rules]], found neither'),
+    "two_rules": (HEADER + 'rulebook = "numerai"\n' + RULES, "or [[rules]], found both"),
+    "unknown_book": (HEADER + 'rulebook = "numeria"\n', "numeria"),
+    "rules_no_list": (HEADER + "rules = 3\n", "rules must be a list of tables [[rules]], found 3"),
+    "portfolio_no_table": (HEADER + "portfolio = 3\n" + RULES, "portfolio must be a table [portfolio], found 3"),
+    "zero_bags": (TOURNAMENT + "[scores]\nbags = 0\n", "scores.bags must be a whole number from 1"),
+    "large_fraction": (
+        TOURNAMENT + '[scores]\nbag_fraction = "67"\n',
+        "scores.bag_fraction must be a share",
+        'found "67"',
+    ),
+    "word_fraction": (TOURNAMENT + '[scores]\nbag_fraction = "many"\n', "scores.bag_fraction must be a share"),
+    "nan_fraction": (TOURNAMENT + "[scores]\nbag_fraction = nan\n", "scores.bag_fraction must be a share"),
+    "unknown_unit": (TOURNAMENT + '[scores]\nbag_unit = "user"\n', 'must be one of "model", "account", found "user"'),
+    "word_flag": (TOURNAMENT + '[scores]\npairwise = "no"\n', "scores.pairwise must be true or false"),
+}
+
+
+def tournament_of(directory: Path, text: str | bytes) -> Tournament:
+    return read_tournament(open_store(write_round(directory, tournament=text)))
+
+
+def test_read_tournament__reads_its_own_rules(tmp_path: Path) -> None:
+    tournament = tournament_of(tmp_path, TOURNAMENT)
+    assert (tournament.name, tournament.currency, tournament.decimals) == ("tiny", "NMR", 18)
+    assert tournament.rulebook.at(7).payout == {"corr": Decimal("0.5"), "mmc": Decimal(2)}
+    assert tournament.scores == ScoreOptions()
+    assert tournament.hash == hashlib.sha256(TOURNAMENT.encode()).hexdigest()
+
+
+def test_read_tournament__takes_the_built_in_rulebook(tmp_path: Path) -> None:
+    assert tournament_of(tmp_path, HEADER + 'rulebook = "numerai"\n').rulebook == builtin("numerai")
+
+
+def test_read_tournament__an_override_replaces_the_file(tmp_path: Path) -> None:
+    store = open_store(write_round(tmp_path))
+    (tmp_path / "other.toml").write_text(TOURNAMENT.replace("tiny", "other"))
+    assert read_tournament(store, tmp_path / "other.toml").name == "other"
+
+
+@pytest.mark.parametrize("fraction", ["0.5", '"0.5"'])
+def test_read_tournament__reads_score_options_exactly(tmp_path: Path, fraction: str) -> None:
+    options = f'[scores]\nbags = 5\nbag_fraction = {fraction}\nbag_unit = "account"\npairwise = false\n'
+    scores = tournament_of(tmp_path, TOURNAMENT + options).scores
+    assert scores == replace(ScoreOptions(), bags=5, bag_fraction=Decimal("0.5"), bag_unit="account", pairwise=False)
+
+
+def test_read_tournament__keeps_the_portfolio_as_written(tmp_path: Path) -> None:
+    text = TOURNAMENT + '[weights]\npolicy = "stake"\n[portfolio]\nrisk = "auto"\ncap = 0.1\n'
+    assert tournament_of(tmp_path, text).portfolio == {"risk": "auto", "cap": Decimal("0.1")}
+
+
+@pytest.mark.parametrize("case", BAD_TOURNAMENTS.values(), ids=BAD_TOURNAMENTS.keys())
+def test_read_tournament__refuses(tmp_path: Path, case: tuple[str, ...]) -> None:
+    text, *fragments = case
+    assert_refused(lambda: tournament_of(tmp_path, text), "tournament.toml: ", *fragments)
+
+
+def test_read_tournament__missing_file(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    assert_refused(lambda: read_tournament(store), "tournament.toml: there is no such file; a tournament needs one")
+    missing = tmp_path / "missing.toml"
+    assert_refused(lambda: read_tournament(store, missing), "missing.toml: cannot be read: No such file")
