@@ -67,8 +67,8 @@ def draw_counts(words: Iterator[int], stakers: int, draws: int) -> list[int]:
 
 
 def number_of_draws(stakers: int, fraction: Decimal) -> int:
-    """Returns ⌊fraction · stakers + ½⌋, exactly."""
-    return int((fraction * stakers + Decimal("0.5")).to_integral_value(ROUND_FLOOR))
+    """Returns ⌊fraction · stakers + ½⌋, exactly, but at least one: an empty bag has no meta model."""
+    return max(1, int((fraction * stakers + Decimal("0.5")).to_integral_value(ROUND_FLOOR)))
 
 
 def bag_weights(

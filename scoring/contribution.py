@@ -22,7 +22,7 @@ from jaxtyping import Float64
 
 from scoring.correlation import centre, products, reference
 from scoring.kernels.passes import dot
-from scoring.ranks import Ranks, break_ties, gauss_table, rank_vector, square_table, uniform_table, values
+from scoring.ranks import Ranks, break_ties, gauss_table, rank_vector, uniform_table, values
 
 BAGGED_DIVISOR = 0.0841
 TARGET_BUCKETS = 4.0
@@ -42,6 +42,15 @@ class Contribution:
     meta: Float64[np.ndarray, " stock"]
     target: Float64[np.ndarray, " stock"]
     price: Float64[np.ndarray, " stock"]
+
+
+@dataclass(frozen=True, slots=True)
+class ThreeForms:
+    """MMC of each model in its three forms: (model,) each; `richard` is None where the target is constant."""
+
+    murky: Float64[np.ndarray, " model"]
+    mike: Float64[np.ndarray, " model"]
+    richard: Float64[np.ndarray, " model"] | None
 
 
 def centred_target(
@@ -80,33 +89,30 @@ def contribution(
 
 def mmc(ranks: Ranks, price: Float64[np.ndarray, " stock"]) -> Float64[np.ndarray, " model"]:
     """Returns p̂·q for each model; BMC with the benchmark models' price."""
-    return products(ranks, gauss_table(ranks.stocks), price[None, :])[:, 0]
+    return products(ranks, gauss_table(ranks.stocks), [price]).inner[:, 0]
 
 
-def mmc_mike(ranks: Ranks, against: Contribution) -> Float64[np.ndarray, " model"]:
-    """Returns cov(y, p − m m⁺ p) (ddof 0), m⁺ = mᵀ/(mᵀm): the projection done model by model."""
-    n = ranks.stocks
-    inner = products(ranks, gauss_table(n), np.stack([against.target, against.meta]))
-    projection = inner[:, 1] / dot(against.meta, against.meta)
-    return (inner[:, 0] - projection * dot(against.target, against.meta)) / n
+def three_forms(ranks: Ranks, against: Contribution) -> ThreeForms:
+    """Returns MMC three ways, from one pass.
 
-
-def mmc_richard(ranks: Ranks, against: Contribution) -> Float64[np.ndarray, " model"] | None:
-    """Returns ρ(y, 0.999 m + 0.001 p) − ρ(y, m), p and m standardised; None where y is constant."""
-    n = ranks.stocks
-    y, m = reference(against.target), reference(against.meta)
-    if y is None or m is None:
-        return None
-    table = gauss_table(n)
-    inner = products(ranks, table, np.stack([y.vector / y.norm, m.vector / m.norm, np.ones(n)]))
-    squares = products(ranks, square_table(n, powered=False), np.ones((1, n)))[:, 0]
-    mean = inner[:, 2] / n
-    norm = np.sqrt(squares - n * (mean * mean))
-    with_target, with_meta = inner[:, 0] / norm, inner[:, 1] / norm
-    before = dot(y.vector, m.vector) / (y.norm * m.norm)
+    Murky's is p̂·q. Mike's is cov(y, p − m m⁺ p) (ddof 0), m⁺ = mᵀ/(mᵀm), the projection done model by model.
+    Richard's is ρ(y, 0.999 m + 0.001 p) − ρ(y, m), p and m standardised.
+    """
+    target, meta = reference(against.target), reference(against.meta)
+    vectors = [against.price, against.target, against.meta]
+    if target is not None and meta is not None:
+        vectors += [target.vector, meta.vector]
+    found = products(ranks, gauss_table(ranks.stocks), vectors)
+    projection = found.inner[:, 2] / dot(against.meta, against.meta)
+    mike = (found.inner[:, 1] - projection * dot(against.target, against.meta)) / ranks.stocks
+    if target is None or meta is None:
+        return ThreeForms(found.inner[:, 0], mike, None)
+    before = dot(target.vector, meta.vector) / (target.norm * meta.norm)
+    with_target, with_meta = found.correlation(3, target), found.correlation(4, meta)
     kept = 1 - RICHARD_STEP
     spread = np.sqrt(kept * kept + RICHARD_STEP * RICHARD_STEP + 2 * kept * RICHARD_STEP * with_meta)
-    return (kept * before + RICHARD_STEP * with_target) / spread - before
+    richard = (kept * before + RICHARD_STEP * with_target) / spread - before
+    return ThreeForms(found.inner[:, 0], mike, richard)
 
 
 def bag_price(
@@ -137,4 +143,4 @@ def mean_price(prices: Sequence[Float64[np.ndarray, " stock"]]) -> Float64[np.nd
 
 def mmc_bagged(ranks: Ranks, price: Float64[np.ndarray, " stock"]) -> Float64[np.ndarray, " model"]:
     """Returns u·q, u the uniform ranks of each model with ties broken by sorted id."""
-    return products(break_ties(ranks), uniform_table(ranks.stocks), price[None, :])[:, 0]
+    return products(break_ties(ranks), uniform_table(ranks.stocks), [price]).inner[:, 0]

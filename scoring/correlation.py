@@ -5,16 +5,17 @@
     cwmm            ρ(pow(g(p)), meta model)          Numerai docs, definitions
 
 One side of each correlation is the same vector for all models, so a correlation is a dot product a model and a division.
-The moments of a submission depend on its ties alone and come from the same pass.
+Mean and length of a submission depend on its ties alone and come from the same pass.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 
 from scoring.kernels.passes import dot, dot_rows
-from scoring.ranks import Ranks, break_ties, power, power_table, square_table, uniform_table
+from scoring.ranks import Ranks, break_ties, power, power_table, uniform_table
 from scoring.rounds import Targets
 
 
@@ -34,16 +35,24 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
-    """Mean and length of pow(g(p)) for each model: not 0 and not constant, because of ties.
+class Products:
+    """What one pass over submissions gives.
 
     Attributes:
-        mean: (model,).
-        norm: (model,) length of the centred vector.
+        inner: (model, k) inner product of each submission with each of k vectors.
+        mean: (model,) of the submission's values: not 0, because of ties.
+        norm: (model,) length of its centred values.
     """
 
+    inner: Float64[np.ndarray, "model k"]
     mean: Float64[np.ndarray, " model"]
     norm: Float64[np.ndarray, " model"]
+
+    def correlation(self, column: int, fixed: Reference) -> Float64[np.ndarray, " model"]:
+        """Returns Pearson correlations with a reference whose vector was number `column` of the pass; NaN where the
+        submission is constant."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (self.inner[:, column] - self.mean * fixed.total) / (self.norm * fixed.norm)
 
 
 def total(vector: Float64[np.ndarray, " stock"]) -> float:
@@ -71,28 +80,21 @@ def corr_reference(targets: Targets) -> Reference | None:
 
 
 def products(
-    ranks: Ranks, table: Float64[np.ndarray, " rank"], vectors: Float64[np.ndarray, "k stock"]
-) -> Float64[np.ndarray, "model k"]:
-    """Returns Σ_stock table[rank] · vector for each model and vector, in fixed lanes."""
-    out = np.empty((len(ranks.models), vectors.shape[0]))
-    dot_rows(ranks.doubled, table, np.ascontiguousarray(vectors), out)
-    return out
+    ranks: Ranks, table: Float64[np.ndarray, " rank"], vectors: Sequence[Float64[np.ndarray, " stock"]]
+) -> Products:
+    """Returns the products of table[rank] with some vectors, in fixed lanes, for each model.
 
-
-def power_moments(ranks: Ranks) -> Moments:
-    """Returns mean and centred length of pow(g(p))."""
+    Args:
+        ranks: over the same stocks as the vectors.
+        table: the value of each doubled rank.
+        vectors: each (stock,).
+    """
     n = ranks.stocks
-    ones = np.ones((1, n))
-    mean = products(ranks, power_table(n), ones)[:, 0] / n
-    squares = products(ranks, square_table(n, powered=True), ones)[:, 0]
-    return Moments(mean, np.sqrt(squares - n * (mean * mean)))
-
-
-def correlation(
-    inner: Float64[np.ndarray, " model"], moments: Moments, fixed: Reference
-) -> Float64[np.ndarray, " model"]:
-    """Returns Pearson correlations of submissions with a reference, given their inner products with it."""
-    return (inner - moments.mean * fixed.total) / (moments.norm * fixed.norm)
+    inner, moments = np.empty((len(ranks.models), len(vectors))), np.empty((len(ranks.models), 2))
+    stacked = np.stack(vectors) if vectors else np.empty((0, n))
+    dot_rows(ranks.doubled, table, stacked, inner, moments)
+    mean = moments[:, 0] / n
+    return Products(inner, mean, np.sqrt(np.maximum(moments[:, 1] - n * (mean * mean), 0.0)))
 
 
 def corr(ranks: Ranks, fixed: Reference) -> Float64[np.ndarray, " model"]:
@@ -100,17 +102,16 @@ def corr(ranks: Ranks, fixed: Reference) -> Float64[np.ndarray, " model"]:
 
     Args:
         ranks: over the same stocks as the reference; no constant submission.
+        fixed: the other side.
     """
-    inner = products(ranks, power_table(ranks.stocks), fixed.vector[None, :])[:, 0]
-    return correlation(inner, power_moments(ranks), fixed)
+    return products(ranks, power_table(ranks.stocks), [fixed.vector]).correlation(0, fixed)
 
 
 def corr_tie_broken(ranks: Ranks, fixed: Reference) -> Float64[np.ndarray, " model"]:
     """Returns ρ(rank, reference), ties of the submission broken by sorted id.
 
-    The ranks are 1 … n in some order for every model, so their length is one number: √((n² − 1)/(12 n)) in units of
-    the uniform table.
+    Args:
+        ranks: over the same stocks as the reference.
+        fixed: the centred target.
     """
-    n = ranks.stocks
-    inner = products(break_ties(ranks), uniform_table(n), fixed.vector[None, :])[:, 0]
-    return inner / (np.sqrt((n * n - 1) / (12 * n)) * fixed.norm)
+    return products(break_ties(ranks), uniform_table(ranks.stocks), [fixed.vector]).correlation(0, fixed)

@@ -1,8 +1,9 @@
 """The scores as small functions on pandas objects, for notebooks and participants.
 
 Predictions are a frame with one row a stock (index = id, in any order) and one column a model; targets and meta models
-are series by id, stakes a series by model. Every function returns a series by model unless it says otherwise, and gives
-the numbers that the engine publishes, because it calls the same kernels.
+are series by id, stakes a series by model. Every function returns a series by sorted model unless it says otherwise, and
+gives the numbers that the engine publishes, because it calls the same kernels. What the engine would refuse (a prediction
+outside [0, 1], a constant submission, an id twice) raises an `OperatorError` here.
 
     from scoring import frames
     meta_model = frames.meta_model(predictions, stakes)
@@ -24,7 +25,7 @@ from scoring.bags import bag_weights
 from scoring.errors import OperatorError
 from scoring.meta_model import from_sums, partial_sums
 from scoring.neutralize import feature_basis, neutralized
-from scoring.ranks import Ranks, rank, restrict
+from scoring.ranks import Ranks, is_constant, rank, restrict
 from scoring.rounds import MIN_COMMON_SHARE, Features, ScoreOptions, Targets
 from scoring.score_table import percentiles
 from scoring.weights import stake_weights
@@ -70,6 +71,8 @@ def fnc(predictions: pd.DataFrame, features: pd.DataFrame, target: pd.Series) ->
         target: by id.
     """
     ranks, ids = _ranks(predictions)
+    if not ids.isin(features.index).all():
+        raise OperatorError("features: must have every id of the predictions")
     values = features.loc[ids].to_numpy()
     if not np.array_equal(values, values.astype(np.int8)):
         raise OperatorError("features: must be small integers (-128 … 127); found others")
@@ -123,13 +126,13 @@ def mmc_mike(
 ) -> pd.Series:
     """Returns cov(y, p − m m⁺ p): Mike's form of MMC, equal to `mmc` up to rounding."""
     ranks, against = _contribution(predictions, meta_model, target, target_buckets)
-    return _series(ranks, against, contribution.mmc_mike, "mmc_mike")
+    return pd.Series(contribution.three_forms(ranks, against).mike, index=list(ranks.models), name="mmc_mike")
 
 
 def mmc_richard(predictions: pd.DataFrame, meta_model: pd.Series, target: pd.Series) -> pd.Series:
     """Returns ρ(y, 0.999 m + 0.001 p) − ρ(y, m), p and m standardised: Richard's question as he asked it."""
     ranks, against = _contribution(predictions, meta_model, target, True)
-    scores = _need(contribution.mmc_richard(ranks, against), "target")
+    scores = _need(contribution.three_forms(ranks, against).richard, "target")
     return pd.Series(scores, index=list(ranks.models), name="mmc_richard")
 
 
@@ -157,8 +160,8 @@ def mmc_bagged(
     ranks, ids = _ranks(predictions)
     targets = _targets(ids, target)
     unit = "model" if accounts is None else "account"
-    options = ScoreOptions(bags=bags, bag_fraction=fraction, bag_unit=unit)
-    owners = [None if accounts is None else str(accounts[model]) for model in ranks.models]
+    options = ScoreOptions(bags=bags, bag_fraction=Decimal(str(fraction)), bag_unit=unit)
+    owners = [None if accounts is None else str(accounts.get(model)) for model in ranks.models]
     sums = partial_sums(ranks, bag_weights(_atoms(stakes, ranks), owners, seed, options))
     prices = [contribution.bag_price(from_sums(s)[targets.positions], targets.target) for s in sums]
     scored = restrict(ranks, targets.positions)
@@ -173,15 +176,29 @@ def percentile(scores: pd.Series) -> pd.Series:
 
 
 def _ranks(predictions: pd.DataFrame) -> tuple[Ranks, pd.Index]:
-    ordered = predictions.sort_index()
+    """Returns the ranks, models and stocks both in sorted order, which bags and tie-breaks rely on."""
+    named = predictions.set_axis([str(model) for model in predictions.columns], axis="columns")
+    ordered = named.sort_index(axis="index").sort_index(axis="columns")
+    _refuse_repeated("predictions, ids", ordered.index)
+    _refuse_repeated("predictions, models", ordered.columns)
     values = np.ascontiguousarray(ordered.to_numpy(dtype=np.float64).T)
-    if not np.isfinite(values).all():
-        raise OperatorError("predictions: must be finite; found NaN or infinity")
-    return rank([str(name) for name in ordered.columns], values), ordered.index
+    if not ((values >= 0) & (values <= 1)).all():
+        raise OperatorError("predictions: must be finite and lie in [0, 1]; found others")
+    ranks = rank(list(ordered.columns), values)
+    constant = [model for model, silent in zip(ranks.models, is_constant(ranks), strict=True) if silent]
+    if constant:
+        raise OperatorError(f"predictions: must differ between stocks; {constant[0]} is constant")
+    return ranks, ordered.index
+
+
+def _refuse_repeated(what: str, names: pd.Index) -> None:
+    if names.has_duplicates:
+        raise OperatorError(f"{what}: must be unique, found {names[names.duplicated()][0]!r} twice")
 
 
 def _targets(ids: pd.Index, target: pd.Series) -> Targets:
     known = target.dropna()
+    _refuse_repeated("target, ids", known.index)
     positions = np.flatnonzero(ids.isin(known.index))
     for name, size in (("predictions", len(ids)), ("target", len(target))):
         if positions.size < MIN_COMMON_SHARE * size:
@@ -221,6 +238,8 @@ def _atoms(stakes: pd.Series, ranks: Ranks) -> list[int]:
     """Returns the stakes as integers in one common unit, exactly."""
     known = {str(model): Fraction(stake) for model, stake in stakes.items()}
     exact = [known.get(model, Fraction(0)) for model in ranks.models]
+    if min(exact) < 0 or max(exact) == 0:
+        raise OperatorError("stakes: must be ≥ 0 and at least one model of the predictions must have one above 0")
     unit = math.lcm(*(stake.denominator for stake in exact))
     return [int(stake * unit) for stake in exact]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int16
 
-from scoring.correlation import Moments, Reference, corr, power_moments, products, total
+from scoring.correlation import Products, Reference, products, total
 from scoring.kernels.pairs import integer_products, look_up_rows, products_of
 from scoring.meta_model import Sums, from_sums, weighted_sums
 from scoring.ranks import Ranks, power_table, select
@@ -46,7 +46,7 @@ def mean_sums(ranks: Ranks, counted: Bool[np.ndarray, " model"], others: int) ->
         counted: which models are valid and on time.
         others: the number of counted models in the whole round, > 0; it keeps the sum below the fixed point's range.
     """
-    weights = np.where(counted, 1.0 / (power_moments(ranks).norm * others), 0.0)
+    weights = np.where(counted, 1.0 / (power_products(ranks).norm * others), 0.0)
     return weighted_sums(ranks, power_table(ranks.stocks), weights[None, :])
 
 
@@ -59,10 +59,17 @@ def cwmm_mean(
         sums: (1, stock) merged `mean_sums` of the whole round.
         others: as for `mean_sums`.
     """
+    if others < 2:
+        return np.full(len(ranks.models), np.nan)
     mean_submission = from_sums(sums[0])
     fixed = Reference(mean_submission, total(mean_submission), 1.0)
-    summed = corr(ranks, fixed) * others
-    return np.where(counted, (summed - 1.0) / (others - 1), summed / others) if others > 1 else _absent(ranks)
+    summed = power_products(ranks, mean_submission).correlation(0, fixed) * others
+    return np.where(counted, (summed - 1.0) / (others - 1), summed / others)
+
+
+def power_products(ranks: Ranks, *vectors: Float64[np.ndarray, " stock"]) -> Products:
+    """Returns the products of pow(g(p)) with some vectors, and its mean and length."""
+    return products(ranks, power_table(ranks.stocks), vectors)
 
 
 def cwmm_max(ranks: Ranks, counted: Bool[np.ndarray, " model"]) -> Float64[np.ndarray, " model"]:
@@ -115,33 +122,31 @@ class _Screen:
 
     Attributes:
         panel: what it stands for.
-        moments: mean and length of its exact values.
+        exact: mean and length of its exact values.
+        rounded: mean and length of its rounded values.
         integers: (padded, stock) rounded values; rows padded with zeros to a multiple of four.
-        mean, norm: (model,) of the integers.
         error: (model,) length of the difference between the exact unit vector and the rounded one.
     """
 
     panel: Panel
-    moments: Moments
+    exact: Products
+    rounded: Products
     integers: Int16[np.ndarray, "padded stock"]
-    mean: Float64[np.ndarray, " model"]
-    norm: Float64[np.ndarray, " model"]
     error: Float64[np.ndarray, " model"]
 
 
 def _screen(panel: Panel) -> _Screen:
     ranks = panel.ranks
-    n, models, moments = ranks.stocks, len(ranks.models), power_moments(ranks)
-    table, ones = power_table(n), np.ones((1, n))
+    n, models = ranks.stocks, len(ranks.models)
+    table = power_table(n)
     level = min(int(np.sqrt(_INT32_MAX / n)), 2**15 - 1)  # n products of two levels fit in 32 bits
-    rounded = np.rint(table * (level / table[2 * n]))
+    whole = np.rint(table * (level / table[2 * n]))
     integers = np.zeros((models + -models % 4, n), np.int16)
-    look_up_rows(ranks.doubled, rounded.astype(np.int16), integers)
-    mean = products(ranks, rounded, ones)[:, 0] / n
-    norm = np.sqrt(products(ranks, rounded * rounded, ones)[:, 0] - n * (mean * mean))
-    both = products(ranks, rounded * table, ones)[:, 0] - n * (mean * moments.mean)
-    error = np.sqrt(np.maximum(2.0 - 2.0 * both / (norm * moments.norm), 0.0)) + _ROUNDING
-    return _Screen(panel, moments, integers, mean, norm, error)
+    look_up_rows(ranks.doubled, whole.astype(np.int16), integers)
+    exact, rounded = power_products(ranks), products(ranks, whole, [])
+    both = products(ranks, whole * table, [np.ones(n)]).inner[:, 0] - n * (exact.mean * rounded.mean)
+    error = np.sqrt(np.maximum(2.0 - 2.0 * both / (exact.norm * rounded.norm), 0.0)) + _ROUNDING
+    return _Screen(panel, exact, rounded, integers, error)
 
 
 def _screened(left: _Screen, right: _Screen) -> Float64[np.ndarray, "left right"]:
@@ -149,8 +154,8 @@ def _screened(left: _Screen, right: _Screen) -> Float64[np.ndarray, "left right"
     out = np.empty((left.integers.shape[0], right.integers.shape[0]), np.int32)
     integer_products(left.integers, right.integers, out)
     stocks = left.integers.shape[1]
-    inner = out[: left.mean.size, : right.mean.size] - stocks * np.outer(left.mean, right.mean)
-    return inner / np.outer(left.norm, right.norm)
+    inner = out[: left.error.size, : right.error.size] - stocks * np.outer(left.rounded.mean, right.rounded.mean)
+    return inner / np.outer(left.rounded.norm, right.rounded.norm)
 
 
 def _raise_best(
@@ -173,11 +178,8 @@ def _raise_best(
             continue
         inner = np.empty(near.size)
         products_of(left.panel.ranks.doubled[row], right.panel.ranks.doubled[near], table, inner)
-        exact = (inner - n * (left.moments.mean[row] * right.moments.mean[near])) / (
-            left.moments.norm[row] * right.moments.norm[near]
+        exact = (inner - n * (left.exact.mean[row] * right.exact.mean[near])) / (
+            left.exact.norm[row] * right.exact.norm[near]
         )
         best[row] = max(best[row], float(exact.max()))
 
-
-def _absent(ranks: Ranks) -> Float64[np.ndarray, " model"]:
-    return np.full(len(ranks.models), np.nan)

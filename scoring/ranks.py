@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float64, Int64, Shaped
+from jaxtyping import Bool, Float64, Int64, Shaped
 from scipy.special import ndtri
 
 from scoring.kernels.ranking import break_ties_rows, rank_rows, restrict_rows
@@ -75,6 +75,11 @@ def break_ties(ranks: Ranks) -> Ranks:
     return Ranks(ranks.models, doubled)
 
 
+def is_constant(ranks: Ranks) -> Bool[np.ndarray, " model"]:
+    """Says of each model whether it puts all stocks into one tie."""
+    return (ranks.doubled == ranks.doubled[:, :1]).all(axis=1)
+
+
 def select(ranks: Ranks, rows: Sequence[int]) -> Ranks:
     """Returns the models at `rows`, in that order."""
     return Ranks(tuple(ranks.models[row] for row in rows), ranks.doubled[list(rows)])
@@ -109,13 +114,6 @@ def gauss_table(stocks: int) -> Float64[np.ndarray, " rank"]:
 def power_table(stocks: int) -> Float64[np.ndarray, " rank"]:
     """Returns sign(g)·|g|^1.5 for each doubled rank, g = Φ⁻¹((rank − 0.5)/n)."""
     return power(gauss_table(stocks))
-
-
-@lru_cache(maxsize=8)
-def square_table(stocks: int, *, powered: bool) -> Float64[np.ndarray, " rank"]:
-    """Returns the squares of the gauss table's or the power table's entries."""
-    table = power_table(stocks) if powered else gauss_table(stocks)
-    return table * table
 
 
 def power(vector: Float64[np.ndarray, " any"]) -> Float64[np.ndarray, " any"]:

@@ -120,3 +120,9 @@ class ScoreOptions:
     bag_unit: Literal["model", "account"] = "model"
     target_buckets: bool = True
     pairwise: bool = True
+
+    def __post_init__(self) -> None:
+        if self.bags < 1:
+            raise OperatorError(f"bags: must be at least 1, found {self.bags}")
+        if not 0 < self.bag_fraction <= 1:
+            raise OperatorError(f"bag_fraction: must be in 0 < fraction ≤ 1, found {self.bag_fraction}")

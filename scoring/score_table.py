@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from scoring.contribution import Contribution, contribution, mmc, mmc_bagged, mmc_mike, mmc_richard
+from scoring.contribution import Contribution, contribution, mmc, mmc_bagged, three_forms
 from scoring.correlation import Reference, centre, corr, corr_reference, corr_tie_broken, reference
 from scoring.meta_model import Sums
 from scoring.neutralize import FeatureBasis, feature_basis, neutralized
 from scoring.pairwise import cwmm_mean
-from scoring.ranks import Ranks, restrict
+from scoring.ranks import Ranks, is_constant, restrict
 from scoring.rounds import Features, Targets
 
 Columns = Mapping[str, Float64[np.ndarray, " model"]]
@@ -94,24 +94,20 @@ def scoring_vectors(
 def score_block(ranks: Ranks, counted: Bool[np.ndarray, " model"], vectors: ScoringVectors) -> Columns:
     """Returns every score of these models, except `cwmm_max`, which needs pairs, and True Contribution.
 
+    A submission that is constant over the scored stocks says nothing about them and has none of their scores.
+
     Args:
         ranks: over the universe; valid submissions only.
         counted: which of them are on time.
         vectors: the round's.
     """
-    scored = restrict(ranks, vectors.positions)
-    columns: dict[str, Float64[np.ndarray, " model"]] = {}
-    if vectors.corr is not None:
-        columns["corr"] = corr(scored, vectors.corr)
-        if vectors.basis is not None:
-            columns["fnc"] = _fnc(ranks, vectors, vectors.corr)
-    if vectors.target is not None:
-        columns["corr_tie_broken"] = corr_tie_broken(scored, vectors.target)
+    columns = _of_scored_stocks(restrict(ranks, vectors.positions), vectors)
+    if vectors.corr is not None and vectors.basis is not None:
+        columns["fnc"] = corr(restrict(neutralized(ranks, vectors.basis), vectors.positions), vectors.corr)
     if vectors.meta_model is not None:
         columns["cwmm"] = corr(ranks, vectors.meta_model)
-    if vectors.mean_submission is not None and vectors.others > 1:
+    if vectors.mean_submission is not None:
         columns["cwmm_mean"] = cwmm_mean(ranks, counted, vectors.mean_submission, vectors.others)
-    columns |= _contributions(scored, vectors)
     return columns
 
 
@@ -125,25 +121,18 @@ def percentiles(units: Sequence[int | None]) -> list[float | None]:
     return [None if v is None else (first[v] + after[v]) / (2 * len(present)) for v in units]
 
 
-def _contributions(scored: Ranks, vectors: ScoringVectors) -> dict[str, Float64[np.ndarray, " model"]]:
-    columns = {}
+def _of_scored_stocks(scored: Ranks, vectors: ScoringVectors) -> dict[str, Float64[np.ndarray, " model"]]:
+    columns: dict[str, Float64[np.ndarray, " model"] | None] = {}
+    if vectors.corr is not None:
+        columns["corr"] = corr(scored, vectors.corr)
+    if vectors.target is not None:
+        columns["corr_tie_broken"] = corr_tie_broken(scored, vectors.target)
     if vectors.mmc is not None:
-        columns["mmc"] = mmc(scored, vectors.mmc.price)
-        columns["mmc_mike"] = mmc_mike(scored, vectors.mmc)
-        richard = mmc_richard(scored, vectors.mmc)
-        if richard is not None:
-            columns["mmc_richard"] = richard
+        forms = three_forms(scored, vectors.mmc)
+        columns |= {"mmc": forms.murky, "mmc_richard": forms.richard, "mmc_mike": forms.mike}
     if vectors.bmc is not None:
         columns["bmc"] = mmc(scored, vectors.bmc.price)
     if vectors.bagged_price is not None:
         columns["mmc_bagged"] = mmc_bagged(scored, vectors.bagged_price)
-    return columns
-
-
-def _fnc(ranks: Ranks, vectors: ScoringVectors, fixed: Reference) -> Float64[np.ndarray, " model"]:
-    if vectors.basis is None:
-        raise ValueError("FNC needs features")
-    residuals = restrict(neutralized(ranks, vectors.basis), vectors.positions)
-    constant = residuals.doubled.min(axis=1) == residuals.doubled.max(axis=1)
-    with np.errstate(invalid="ignore"):
-        return np.where(constant, np.nan, corr(residuals, fixed))
+    silent = is_constant(scored)
+    return {key: np.where(silent, np.nan, column) for key, column in columns.items() if column is not None}

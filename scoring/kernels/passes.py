@@ -58,19 +58,22 @@ def dot(left: NDArray, right: NDArray) -> float:
 
 
 @kernel()
-def dot_rows(doubled: NDArray, table: NDArray, vectors: NDArray, out: NDArray) -> None:
-    """Writes out[model, k] = Σ_stock table[rank] · vectors[k, stock].
+def dot_rows(doubled: NDArray, table: NDArray, vectors: NDArray, inner: NDArray, moments: NDArray) -> None:
+    """Writes each model's products with some vectors, and its own sum and sum of squares.
 
     Args:
         doubled: (model, stock) ranks.
-        table: (2n + 1,) float64.
+        table: (2n + 1,) float64, the value of each doubled rank.
         vectors: (k, stock) float64.
-        out: (model, k) float64, written.
+        inner: (model, k) float64, written: Σ_stock table[rank] · vectors[k, stock].
+        moments: (model, 2) float64, written: Σ table[rank] and Σ table[rank]².
     """
     models, n = doubled.shape
-    values = np.empty(n)
+    values, ones = np.empty(n), np.ones(n)
     for i in range(models):
         for j in range(n):
             values[j] = table[doubled[i, j]]
         for k in range(vectors.shape[0]):
-            out[i, k] = dot(values, vectors[k])
+            inner[i, k] = dot(values, vectors[k])
+        moments[i, 0] = dot(values, ones)
+        moments[i, 1] = dot(values, values)
