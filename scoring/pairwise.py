@@ -4,26 +4,25 @@
     cwmm_max    the greatest of them
 
 The others are the round's valid, on-time submissions. The mean is linear and costs one more weighted sum. The maximum
-needs all pairs: values rounded to small integers screen them with exact integer products, and a proven bound on what
-the rounding can do leaves few pairs to compute exactly. The result is the exact maximum whatever was screened.
+needs all pairs, fifty million for 10 000 models: a single-precision matrix product screens them, and a proven bound on
+its rounding errors leaves few pairs to compute exactly. So the result does not depend on the bits of the screening, and
+BLAS may be used for it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int16
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from scoring.correlation import Products, Reference, products, total
-from scoring.kernels.pairs import integer_products, look_up_rows, products_of
+from scoring.kernels.pairs import products_of
 from scoring.meta_model import Sums, from_sums, weighted_sums
-from scoring.ranks import Ranks, power_table, select
+from scoring.ranks import Ranks, power_table, select, values
 
 PANEL_MODELS = 512
-"""Models a panel: two panels and their 512 × 512 products stay below 20 MB at 6 000 stocks."""
-_INT32_MAX = 2**31 - 1
-_ROUNDING = 1e-7
-"""What float rounding can add to a bound that is itself a square root of a difference near 0."""
+"""Models a panel: the unit vectors of one take 12 MB at 6 000 stocks."""
+_UNIT_ROUNDOFF = 2.0**-24
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +103,10 @@ def pair_maxima(panels: Sequence[Panel], start: int) -> list[Float64[np.ndarray,
         start: the panel that meets itself and every panel after it.
     """
     best = [np.full(len(panel.ranks.models), -np.inf) for panel in panels]
-    left = _screen(panels[start])
+    left = _side(panels[start])
     for index in range(start, len(panels)):
-        right = left if index == start else _screen(panels[index])
-        screened = _screened(left, right)
+        right = left if index == start else _side(panels[index])
+        screened = left.units @ right.units.T
         if index == start:
             np.fill_diagonal(screened, -np.inf)
         _raise_best(best[start], left, right, screened)
@@ -117,69 +116,56 @@ def pair_maxima(panels: Sequence[Panel], start: int) -> list[Float64[np.ndarray,
 
 
 @dataclass(frozen=True, slots=True)
-class _Screen:
-    """A panel as small integers.
+class _Side:
+    """A panel ready to meet another one.
 
     Attributes:
-        panel: what it stands for.
-        exact: mean and length of its exact values.
-        rounded: mean and length of its rounded values.
-        integers: (padded, stock) rounded values; rows padded with zeros to a multiple of four.
-        error: (model,) length of the difference between the exact unit vector and the rounded one.
+        panel: its ranks.
+        exact: mean and length of its values.
+        units: (model, stock) float32 unit vectors.
     """
 
     panel: Panel
     exact: Products
-    rounded: Products
-    integers: Int16[np.ndarray, "padded stock"]
-    error: Float64[np.ndarray, " model"]
+    units: Float32[np.ndarray, "model stock"]
 
 
-def _screen(panel: Panel) -> _Screen:
-    ranks = panel.ranks
-    n, models = ranks.stocks, len(ranks.models)
-    table = power_table(n)
-    level = min(int(np.sqrt(_INT32_MAX / n)), 2**15 - 1)  # n products of two levels fit in 32 bits
-    whole = np.rint(table * (level / table[2 * n]))
-    integers = np.zeros((models + -models % 4, n), np.int16)
-    look_up_rows(ranks.doubled, whole.astype(np.int16), integers)
-    exact, rounded = power_products(ranks), products(ranks, whole, [])
-    both = products(ranks, whole * table, [np.ones(n)]).inner[:, 0] - n * (exact.mean * rounded.mean)
-    error = np.sqrt(np.maximum(2.0 - 2.0 * both / (exact.norm * rounded.norm), 0.0)) + _ROUNDING
-    return _Screen(panel, exact, rounded, integers, error)
+def _side(panel: Panel) -> _Side:
+    exact = power_products(panel.ranks)
+    centred = values(panel.ranks, power_table(panel.ranks.stocks)) - exact.mean[:, None]
+    return _Side(panel, exact, (centred / exact.norm[:, None]).astype(np.float32))
 
 
-def _screened(left: _Screen, right: _Screen) -> Float64[np.ndarray, "left right"]:
-    """Returns the correlations of the rounded values; the integer products are exact."""
-    out = np.empty((left.integers.shape[0], right.integers.shape[0]), np.int32)
-    integer_products(left.integers, right.integers, out)
-    stocks = left.integers.shape[1]
-    inner = out[: left.error.size, : right.error.size] - stocks * np.outer(left.rounded.mean, right.rounded.mean)
-    return inner / np.outer(left.rounded.norm, right.rounded.norm)
+def _reach(stocks: int) -> float:
+    """Returns a bound on what single precision can do to a product of two unit vectors.
+
+    Rounding both vectors moves it by at most 2u, adding n products in any order by n·u/(1 − n·u) (Higham, Accuracy and
+    Stability of Numerical Algorithms, 2nd ed., section 3.1), u = 2^-24.
+    """
+    rounding = stocks * _UNIT_ROUNDOFF
+    return (rounding / (1 - rounding) + 4 * _UNIT_ROUNDOFF) if rounding < 1 else 2.0
 
 
 def _raise_best(
-    best: Float64[np.ndarray, " left"],
-    left: _Screen,
-    right: _Screen,
-    screened: Float64[np.ndarray, "left right"],
+    best: Float64[np.ndarray, " left"], left: _Side, right: _Side, screened: Float32[np.ndarray, "left right"]
 ) -> None:
-    """Raises each left model's best by its exact correlations with those right models that can hold the maximum.
-
-    |exact − screened| ≤ e + f + e·f for unit vectors that are off by e and f.
-    """
-    n, table = left.integers.shape[1], power_table(left.integers.shape[1])
-    reach = left.error[:, None] + right.error[None, :] + np.outer(left.error, right.error)
+    """Raises each left model's best by its exact correlations with those right models that can hold the maximum."""
+    stocks = left.panel.ranks.stocks
+    table, reach = power_table(stocks), _reach(stocks)
     screened = np.where(right.panel.counted[None, :], screened, -np.inf)
-    certain = np.maximum((screened - reach).max(axis=1), best)
-    for row in range(best.size):
-        near = np.flatnonzero((screened[row] + reach[row] >= certain[row]) & np.isfinite(screened[row]))
-        if near.size == 0:
-            continue
-        inner = np.empty(near.size)
-        products_of(left.panel.ranks.doubled[row], right.panel.ranks.doubled[near], table, inner)
-        exact = (inner - n * (left.exact.mean[row] * right.exact.mean[near])) / (
-            left.exact.norm[row] * right.exact.norm[near]
-        )
+    certain = np.maximum(screened.max(axis=1, initial=-np.inf) - reach, best) - reach
+    rows, partners = np.nonzero((screened >= certain[:, None]) & np.isfinite(screened))
+    for row, chosen in zip(*_grouped(rows, partners), strict=True):
+        inner = np.empty(chosen.size)
+        products_of(left.panel.ranks.doubled[row], right.panel.ranks.doubled, chosen, table, inner)
+        means = stocks * (left.exact.mean[row] * right.exact.mean[chosen])
+        exact = (inner - means) / (left.exact.norm[row] * right.exact.norm[chosen])
         best[row] = max(best[row], float(exact.max()))
 
+
+def _grouped(
+    rows: Int64[np.ndarray, " pair"], partners: Int64[np.ndarray, " pair"]
+) -> tuple[list[int], list[Int64[np.ndarray, " some"]]]:
+    """Returns each row that has partners, and its partners."""
+    found, starts = np.unique(rows, return_index=True)
+    return found.tolist(), np.split(partners, starts[1:]) if found.size else []
