@@ -38,7 +38,8 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        if self._style == "bars":
+            self._bars.stop()
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Callable[[], None]]:

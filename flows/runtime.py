@@ -43,7 +43,7 @@ T = TypeVar("T")
 _LOST_WORKER = (KilledWorker, CommClosedError, CancelledError)
 
 
-class UnitRunner(ThreadPoolTaskRunner[None]):
+class UnitRunner(ThreadPoolTaskRunner[Any]):
     """Prefect's thread pool, which on its way out also cancels what its threads wait for.
 
     Every flow that runs units is declared with it: `@flow(task_runner=UnitRunner())`. With the plain pool Ctrl-C would
@@ -80,6 +80,16 @@ class UnitRunner(ThreadPoolTaskRunner[None]):
         """Whether a unit, or a group of units, that ended with this error should be tried again."""
         cause = error.__cause__ if isinstance(error, UnitError) else error
         return isinstance(cause, _LOST_WORKER) and not self._stopped
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """What Prefect gets instead of the call. It keeps the arguments of every task until the process ends, and with
+    them the results would stay on the workers; so the ticket lets go of the call when it is done.
+    """
+
+    name: str
+    call: Call | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,7 +145,7 @@ def run_unit(function: Callable[..., T], *args: Any, name: str = "", needs: Need
         return Unit(call, None)
     earlier = [unit._task_run for unit in _units_in(args) if unit._task_run is not None]
     prefect_task = _prefect_task(function.__name__, call.needs.retries)
-    return Unit(call, prefect_task.submit(quote(call), wait_for=earlier))
+    return Unit(call, prefect_task.submit(quote(_Ticket(call.name, call)), wait_for=earlier))
 
 
 def map_units(
@@ -172,14 +182,16 @@ def grouped(function: Callable[P, T], run_name: str | None = None) -> Task[P, T]
 
 
 @cache  # 1 ms a Prefect task, which reads and hashes the source of its function
-def _prefect_task(stage: str, retries: int) -> Task[[Call], None]:
-    return Task(_carry_out, name=stage, task_run_name="{call.name}", retries=retries, **_TASK_OPTIONS)
+def _prefect_task(stage: str, retries: int) -> Task[..., None]:
+    return Task(_carry_out, name=stage, task_run_name="{ticket.name}", retries=retries, **_TASK_OPTIONS)
 
 
-def _carry_out(call: Call) -> None:
+def _carry_out(ticket: _Ticket) -> None:
     """Runs in a thread of the driver."""
-    _submit(call)
-    call.wait()
+    if ticket.call is not None:
+        _submit(ticket.call)
+        ticket.call.wait()
+        ticket.call = None
 
 
 def _may_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

@@ -1,0 +1,56 @@
+# The first command of the README is `make demo`; `make` alone lists the targets.
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help demo test lint types contract bench lock clean
+
+help:
+	@echo "demo      score and pay a synthetic tournament into demo/"
+	@echo "test      all tests, on two processes"
+	@echo "lint      ruff, style and format"
+	@echo "types     mypy, strict"
+	@echo "contract  who may import whom"
+	@echo "bench     ratios against the reference implementations"
+	@echo "lock      resolve requirements.lock anew from pyproject.toml"
+	@echo "clean     remove what the targets above made"
+
+# The lock holds every version, so the project itself is installed without resolving anything.
+$(READY): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/stakeweight demo demo
+
+# Tests that share a cluster stay on one process (`loadgroup`); more processes than two would fight its workers.
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+contract: $(READY)
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+# In an environment of its own, so that nothing gets in that was merely tried out. torch is named without the suffix
+# of one build, and the CUDA libraries that come with another build are left out: pip adds what the machine needs.
+lock:
+	rm -rf build/lock-venv && $(PYTHON) -m venv build/lock-venv
+	build/lock-venv/bin/python -m pip install --quiet --editable ".[dev]"
+	build/lock-venv/bin/python -m pip check
+	build/lock-venv/bin/python -m pip freeze --exclude-editable \
+		| grep -vE '^(nvidia-|cuda-|triton==)' | sed -E 's/^(torch==[0-9.]+).*/\1/' > requirements.lock
+	rm -rf build/lock-venv
+
+clean:
+	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,37 @@
+"""The stages of a round one after the other in this process: no Prefect, no Dask. What the flow must be equal to."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from scoring.errors import StakeweightError
+from tasks.conclude import Resolution, Work, conclude
+from tasks.ingest import cut_blocks, ingest_block
+from tasks.meta_models import RoundFacts, benchmark_meta_model, merge_sums, price_bag, sum_block, vectors_of_round, weigh
+from tasks.plan import AlreadyPublished, RoundRequest, plan_round
+from tasks.scores import merge_pairs, score, score_pairs
+
+
+def resolve_in_process(data: Path, out: Path, number: int) -> Resolution:
+    """Resolves a round of a tournament that has benchmark models."""
+    plan = plan_round(RoundRequest(str(data), str(out), number), datetime.now(UTC))
+    if isinstance(plan, AlreadyPublished):
+        raise StakeweightError("published before")
+    ids, options = plan.inputs.universe.ids, plan.tournament.scores
+    blocks = [ingest_block(sources, plan.data, ids) for sources in cut_blocks(plan.sources)]
+    receipts = [receipt for block in blocks for receipt in block.receipts]
+    weights = weigh(receipts, plan.inputs.stakes, plan.inputs.round.seed, options)
+    parts = [weights.of(block.ranks.models) for block in blocks]
+    merged = merge_sums([sum_block(block, part, True) for block, part in zip(blocks, parts, strict=True)])
+    bags = [price_bag(bag, merged, plan.targets) for bag in range(options.bags)]
+    benchmarks = ingest_block(plan.benchmarks, plan.data, ids)
+    benchmark = benchmark_meta_model(benchmarks, plan.inputs.benchmark_stakes)
+    facts = RoundFacts(plan.targets, plan.inputs.features, options, weights.others)
+    vectors = vectors_of_round(facts, merged, bags, benchmark)
+    scores = [score(block, part, vectors) for block, part in zip(blocks, parts, strict=True)]
+    scores += merge_pairs(parts, [score_pairs(start, blocks, parts) for start in range(len(blocks))])
+    return conclude(plan, Work(receipts, benchmarks.receipts, scores, vectors, bags, weights.draws))
+
+
+if __name__ == "__main__":
+    resolve_in_process(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,124 @@
+import signal
+import socket
+import time
+from pathlib import Path
+
+import dask
+import psutil
+import pytest
+import yaml
+
+from infra.clusters import open_cluster, read_spec
+from infra.errors import InfraError
+from infra.settings import Settings, read_settings
+
+
+def _children() -> set[int]:
+    return {process.pid for process in psutil.Process().children(recursive=True) if "spawn_main" in _command(process)}
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def _spec_file(folder: Path, **changes: object) -> str:
+    spec = {
+        "cluster_class": "distributed.LocalCluster",
+        "cluster_kwargs": {"processes": False, "n_workers": 1, "dashboard_address": "127.0.0.1:0"},
+    }
+    path = folder / "cluster.yaml"
+    path.write_text(yaml.safe_dump({**spec, **changes}))
+    return str(path)
+
+
+def _worker_facts() -> tuple[bool, str]:
+    import os
+
+    return signal.getsignal(signal.SIGINT) is signal.SIG_IGN, os.environ["NUMBA_NUM_THREADS"]
+
+
+def test_open_cluster__local_workers_ignore_ctrl_c_use_one_thread_and_listen_on_this_machine_only() -> None:
+    before = _children()
+    with open_cluster(read_settings(workers=2)) as client:
+        assert list(client.run(_worker_facts).values()) == [(True, "1")] * 2
+        workers = _children() - before
+        sockets = [entry for pid in workers for entry in psutil.Process(pid).net_connections("inet")]
+        sockets += psutil.Process().net_connections("inet")
+        assert {entry.laddr.ip for entry in sockets if entry.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+    assert not _children() - before
+
+
+def test_open_cluster__stops_its_workers_after_an_exception() -> None:
+    before = _children()
+    with pytest.raises(ZeroDivisionError), open_cluster(read_settings(workers=1)):
+        _ = len(_children() - before) // 0
+    assert not _children() - before
+
+
+def test_open_cluster__gives_dask_its_settings_back(tmp_path: Path) -> None:
+    file = _spec_file(tmp_path, dask_config={"distributed.scheduler.allowed-failures": 77})
+    before = dask.config.get("distributed.scheduler.allowed-failures")
+    with open_cluster(Settings(cluster=file)) as client:
+        assert client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.allowed_failures) == 77
+    assert dask.config.get("distributed.scheduler.allowed-failures") == before
+
+
+def test_open_cluster__connects_to_a_running_scheduler_and_leaves_it_running() -> None:
+    with open_cluster(read_settings(workers=1)) as owner:
+        with open_cluster(Settings(scheduler=owner.scheduler.address)) as client:
+            assert client.submit(int, "7").result(timeout=20) == 7
+        assert owner.submit(int, "8").result(timeout=20) == 8
+
+
+def test_open_cluster__a_scheduler_that_does_not_answer_is_named_within_the_limit() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        started = time.monotonic()
+        with (
+            pytest.raises(InfraError, match=f"no scheduler answered at {address} within 1 s"),
+            open_cluster(Settings(scheduler=address, connect_limit_s=1)),
+        ):
+            pass
+    assert time.monotonic() - started < 10
+
+
+def test_open_cluster__a_cluster_without_workers_is_named(tmp_path: Path) -> None:
+    kwargs = {"processes": False, "n_workers": 0, "dashboard_address": "127.0.0.1:0"}
+    file = _spec_file(tmp_path, cluster_kwargs=kwargs)
+    with (
+        pytest.raises(InfraError, match="showed no worker within 1 s"),
+        open_cluster(Settings(cluster=file, connect_limit_s=1)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cluster_class: [", "while parsing"),
+        ("cluster_kwargs: {}", "needs cluster_class"),
+        ("{cluster_class: distributed.LocalCluster, workers: 3}", "nothing else"),
+        ("just a word", "needs cluster_class"),
+    ],
+)
+def test_read_spec__refuses_a_file_of_another_form(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(text)
+    with pytest.raises(InfraError, match=message):
+        read_spec(str(path))
+
+
+def test_read_spec__names_a_missing_file() -> None:
+    with pytest.raises(InfraError, match=r"nowhere\.yaml"):
+        read_spec("nowhere.yaml")
+
+
+@pytest.mark.parametrize("cluster_class", ["distributed.NoSuchCluster", "no_such_module.Cluster", "LocalCluster"])
+def test_open_cluster__names_a_class_that_does_not_exist(tmp_path: Path, cluster_class: str) -> None:
+    settings = Settings(cluster=_spec_file(tmp_path, cluster_class=cluster_class))
+    with pytest.raises(InfraError, match=cluster_class), open_cluster(settings):
+        pass
