@@ -128,9 +128,7 @@ def _resolve(request: "RoundRequest", settings: "Settings") -> "Resolution":
         return resolve(request.data, request.out, request.round, override, request.revise)
 
 
-def _settings(
-    scheduler: str | None = None, cluster: str | None = None, workers: int | None = None
-) -> "Settings":
+def _settings(scheduler: str | None = None, cluster: str | None = None, workers: int | None = None) -> "Settings":
     from infra.errors import InfraError
     from infra.settings import read_settings
 

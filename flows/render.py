@@ -43,7 +43,7 @@ def print_written(directory: Path, spec: "SyntheticSpec", *, as_json: bool) -> N
         return
     last = spec.first_round + spec.rounds - 1
     _console().print(
-        f"{directory}: rounds {spec.first_round} to {last}, {spec.models} models, {spec.stocks} stocks, seed {spec.seed}",
+        f"{directory}: rounds {spec.first_round} to {last}, {spec.models} models, {spec.stocks} stocks",
         soft_wrap=True,
     )
 

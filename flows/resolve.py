@@ -37,7 +37,7 @@ MERGED_AT_ONCE = 16
 @flow(
     name="resolve",
     flow_run_name="resolve round {round}",
-    task_runner=UnitRunner(),
+    task_runner=UnitRunner(),  # type: ignore[arg-type]  # Prefect types the runner by its futures, invariantly
     validate_parameters=False,
     persist_result=False,
 )

@@ -98,7 +98,7 @@ def prefect_api(settings: Settings) -> Iterator[PrefectApi]:
         process = _start_server(listener)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
     try:
-        with _environment({**QUIET_AND_OFFLINE, "PREFECT_API_URL": url}), _no_heartbeat():
+        with _environment({**QUIET_AND_OFFLINE, "PREFECT_API_URL": url}), _embedded_settings(url):
             try:
                 yield PrefectApi(url, settings.api_start_limit_s)
             finally:
@@ -160,11 +160,14 @@ def _refresh_prefect(show_runs: bool) -> None:
 
 
 @contextmanager
-def _no_heartbeat() -> Iterator[None]:
-    """The heartbeat tells a lasting server about crashed runs; here it would only add up to 1 s to every flow."""
+def _embedded_settings(url: str) -> Iterator[None]:
+    """Goes before what the person's Prefect profile, or a run around this one, says of the API.
+
+    The heartbeat tells a lasting server about crashed runs; here it would only add up to 1 s to every flow.
+    """
     from prefect.settings import temporary_settings
 
-    with temporary_settings({"flows.heartbeat_frequency": None}):
+    with temporary_settings({"api.url": url, "flows.heartbeat_frequency": None}):
         yield
 
 

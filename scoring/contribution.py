@@ -53,9 +53,7 @@ class ThreeForms:
     richard: Float64[np.ndarray, " model"] | None
 
 
-def centred_target(
-    target: Float64[np.ndarray, " stock"], *, target_buckets: bool
-) -> Float64[np.ndarray, " stock"]:
+def centred_target(target: Float64[np.ndarray, " stock"], *, target_buckets: bool) -> Float64[np.ndarray, " stock"]:
     """Returns the centred target.
 
     Args:

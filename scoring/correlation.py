@@ -4,8 +4,8 @@
     corr_tie_broken ρ(rank of p with ties broken, y)  Numerai docs, 2019–2023
     cwmm            ρ(pow(g(p)), meta model)          Numerai docs, definitions
 
-One side of each correlation is the same vector for all models, so a correlation is a dot product a model and a division.
-Mean and length of a submission depend on its ties alone and come from the same pass.
+One side of each correlation is the same vector for all models, so a correlation is a dot product a model and a
+division. Mean and length of a submission depend on its ties alone and come from the same pass.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """The scores as small functions on pandas objects, for notebooks and participants.
 
 Predictions are a frame with one row a stock (index = id, in any order) and one column a model; targets and meta models
-are series by id, stakes a series by model. Every function returns a series by sorted model unless it says otherwise, and
-gives the numbers that the engine publishes, because it calls the same kernels. What the engine would refuse (a prediction
-outside [0, 1], a constant submission, an id twice) raises an `OperatorError` here.
+are series by id, stakes a series by model. Every function returns a series by sorted model unless it says otherwise,
+and gives the numbers that the engine publishes, because it calls the same kernels. What the engine would refuse (a
+prediction outside [0, 1], a constant submission, an id twice) raises an `OperatorError` here.
 
     from scoring import frames
     meta_model = frames.meta_model(predictions, stakes)
@@ -94,9 +94,7 @@ def cwmm_mean(predictions: pd.DataFrame) -> pd.Series:
     ranks, _ = _ranks(predictions)
     counted = np.ones(len(ranks.models), bool)
     sums = pairwise.mean_sums(ranks, counted, len(counted))
-    return pd.Series(
-        pairwise.cwmm_mean(ranks, counted, sums, len(counted)), index=list(ranks.models), name="cwmm_mean"
-    )
+    return pd.Series(pairwise.cwmm_mean(ranks, counted, sums, len(counted)), index=list(ranks.models), name="cwmm_mean")
 
 
 def cwmm_max(predictions: pd.DataFrame) -> pd.Series:
@@ -159,8 +157,9 @@ def mmc_bagged(
     """
     ranks, ids = _ranks(predictions)
     targets = _targets(ids, target)
-    unit = "model" if accounts is None else "account"
-    options = ScoreOptions(bags=bags, bag_fraction=Decimal(str(fraction)), bag_unit=unit)
+    options = ScoreOptions(
+        bags=bags, bag_fraction=Decimal(str(fraction)), bag_unit="model" if accounts is None else "account"
+    )
     owners = [None if accounts is None else str(accounts.get(model)) for model in ranks.models]
     sums = partial_sums(ranks, bag_weights(_atoms(stakes, ranks), owners, seed, options))
     prices = [contribution.bag_price(from_sums(s)[targets.positions], targets.target) for s in sums]
@@ -250,7 +249,5 @@ def _need(value: T | None, what: str) -> T:
     return value
 
 
-def _series(
-    ranks: Ranks, fixed: T, score: Callable[[Ranks, T], Float64[np.ndarray, " model"]], name: str
-) -> pd.Series:
+def _series(ranks: Ranks, fixed: T, score: Callable[[Ranks, T], Float64[np.ndarray, " model"]], name: str) -> pd.Series:
     return pd.Series(score(ranks, fixed), index=list(ranks.models), name=name)

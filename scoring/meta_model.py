@@ -31,9 +31,7 @@ def partial_sums(ranks: Ranks, weights: Float64[np.ndarray, "sum model"]) -> Sum
     return weighted_sums(ranks, gauss_table(ranks.stocks), weights)
 
 
-def weighted_sums(
-    ranks: Ranks, table: Float64[np.ndarray, " rank"], weights: Float64[np.ndarray, "sum model"]
-) -> Sums:
+def weighted_sums(ranks: Ranks, table: Float64[np.ndarray, " rank"], weights: Float64[np.ndarray, "sum model"]) -> Sums:
     """Returns Σ_model weight · table[rank] in fixed point."""
     sums = zero(weights.shape[0], ranks.stocks)
     add_weighted(ranks.doubled, table, np.ascontiguousarray(weights), sums)

@@ -1,8 +1,8 @@
 """All scores of a block of models, from their ranks and the round's vectors.
 
-`ScoringVectors` is everything that a block needs to know about the rest of the round: a dozen vectors of n numbers. They
-are made once, sent to every worker, and each block then scores itself in passes of dot products. A score that does not
-exist (no benchmark models, no features, a constant meta model) is NaN here and null when published, never 0.
+`ScoringVectors` is everything that a block needs to know about the rest of the round: a dozen vectors of n numbers.
+They are made once, sent to every worker, and each block then scores itself in passes of dot products. A score that does
+not exist (no benchmark models, no features, a constant meta model) is NaN here and null when published, never 0.
 """
 
 from collections.abc import Mapping, Sequence

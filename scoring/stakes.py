@@ -7,6 +7,7 @@ of atoms and stays a Python integer everywhere, because the total of a round (10
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import pairwise
 
 from scoring.errors import OperatorError
 
@@ -46,7 +47,7 @@ class Stakes:
 
     def __post_init__(self) -> None:
         names = [row.model for row in self.rows]
-        for before, after in zip(names, names[1:], strict=False):
+        for before, after in pairwise(names):
             if before >= after:
                 what = "appears twice" if before == after else f"stands before {after}: rows must be sorted"
                 raise OperatorError(f"stakes: model {before} {what}")

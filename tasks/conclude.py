@@ -1,7 +1,7 @@
 """The end of a round: from what the workers found to published tables.
 
-Everything here is small and runs in one place: scores become published decimals, decimals and stakes the audited ledger,
-all tables one revision.
+Everything here is small and runs in one place: scores become published decimals, decimals and stakes the audited
+ledger, all tables one revision.
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,8 +2,8 @@
 
 Submissions lie in the store as one file a model or as one wide table. Either way they are read in blocks of models
 sorted by name: each worker reads its block's files, each once (the digest is of the very bytes that are parsed), turns
-each into ranks at once and keeps nothing else, so a block of 512 models takes 6 MB at 6 000 stocks. The ranks stay where
-they were made; only receipts travel: name, digests, and the reason where a submission is refused.
+each into ranks at once and keeps nothing else, so a block of 512 models takes 6 MB at 6 000 stocks. The ranks stay
+where they were made; only receipts travel: name, digests, and the reason where a submission is refused.
 """
 
 from collections.abc import Mapping, Sequence

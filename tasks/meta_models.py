@@ -23,7 +23,6 @@ from scoring.stakes import Stakes
 from scoring.weights import stake_weights
 from tasks.ingest import Block, Receipt
 
-
 Vector = Float64[np.ndarray, " any"]
 
 
@@ -154,7 +153,9 @@ def benchmark_meta_model(block: Block, stakes: Stakes) -> Float64[np.ndarray, " 
     known = stakes.by_model()
     missing = sorted(known.keys() ^ set(block.ranks.models))
     if missing:
-        raise OperatorError(f"benchmarks: each model needs a file and a row in benchmark_stakes.parquet, {missing[0]} lacks one")
+        raise OperatorError(
+            f"benchmarks: each model needs a file and a row in benchmark_stakes.parquet, {missing[0]} lacks one"
+        )
     atoms = [known[model].atoms for model in block.ranks.models]
     if not any(atoms):
         raise OperatorError("benchmark_stakes.parquet: at least one benchmark model needs a stake above 0, found none")
@@ -195,4 +196,3 @@ def vectors_of_round(
     mean_submission = sums.mean if facts.options.pairwise else None
     bagged = mean_price([bag.price for bag in bags])
     return replace(vectors, bagged_price=bagged, mean_submission=mean_submission, others=facts.others), models
-

@@ -1,8 +1,8 @@
 """The plan of a round: everything that can go wrong before work starts, goes wrong here.
 
 Reading the operator's files, finding the submissions, deciding which rules apply, which revision this will be and
-whether the work is already done needs no cluster. So a mistake costs two seconds and one clear line, and a second run of
-a published round starts nothing at all.
+whether the work is already done needs no cluster. So a mistake costs two seconds and one clear line, and a second run
+of a published round starts nothing at all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -160,7 +160,9 @@ def _due(inputs: RoundInputs, now: datetime) -> Targets:
     if now < calendar.resolves_at:
         raise NotDueError(f"round {calendar.number}: not due before {calendar.resolves_at.isoformat()}")
     if inputs.targets is None:
-        raise NotDueError(f"round {calendar.number}: not due, {round_folder(calendar.number)}/targets.parquet is missing")
+        raise NotDueError(
+            f"round {calendar.number}: not due, {round_folder(calendar.number)}/targets.parquet is missing"
+        )
     if not any(stake.atoms for stake in inputs.stakes.rows):
         raise NotDueError(f"round {calendar.number}: nothing to pay, all stakes are zero")
     return inputs.targets
@@ -174,7 +176,9 @@ def _compared(plan: RoundPlan, published: Manifest) -> RoundPlan | AlreadyPublis
     if plan.request.revise:
         return replace(plan, supersedes=published.revision)
     found = {**plan.inputs.hashes, **submissions, **_wide_hashes(plan)}
-    changed = sorted(path for path in found.keys() | published.inputs.keys() if found.get(path) != published.inputs.get(path))
+    changed = sorted(
+        path for path in found.keys() | published.inputs.keys() if found.get(path) != published.inputs.get(path)
+    )
     what = ", ".join(changed[:_SHOWN]) + (f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else "")
     raise ConflictError(
         f"round {published.round}: already published as revision {published.revision} with other "

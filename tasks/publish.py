@@ -135,7 +135,7 @@ def _lost(store: Store, manifest: Manifest, own: list[str]) -> Manifest:
             store.delete(path)
     if winner.identity != manifest.identity:
         raise ConflictError(
-            f"round {manifest.round}, revision {manifest.revision}: published by another run with other inputs, rules or "
-            "versions; nothing of this run was published"
+            f"round {manifest.round}, revision {manifest.revision}: published by another run with other inputs, rules "
+            "or versions; nothing of this run was published"
         )
     return winner

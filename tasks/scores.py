@@ -50,9 +50,7 @@ def score_pairs(start: int, blocks: Sequence[Block], parts: Sequence[Weights]) -
 
 def merge_pairs(parts: Sequence[Weights], maxima: Sequence[list[Vector]]) -> list[BlockScores]:
     """Returns `cwmm_max` of all blocks from what all starts of `score_pairs` say."""
-    return [
-        BlockScores(part.models, {"cwmm_max": best}) for part, best in zip(parts, panels_best(maxima), strict=True)
-    ]
+    return [BlockScores(part.models, {"cwmm_max": best}) for part, best in zip(parts, panels_best(maxima), strict=True)]
 
 
 def publish_scores(blocks: Iterable[BlockScores]) -> dict[str, dict[str, int | None]]:

@@ -18,9 +18,6 @@ from tasks.meta_models import BagResult
 from tasks.scores import Units
 
 
-
-
-
 class AuditError(StakeweightError):
     """The ledger contradicts itself, which is a bug; nothing was published."""
 

@@ -30,7 +30,7 @@ _ROWS_SHOWN = 5
 _CSV_NULLS = ["", "nan", "NaN", "NAN"]
 
 
-class _Refused(Exception):
+class _Refused(Exception):  # noqa: N818  (it is no error: it carries a verdict)
     """Carries a rejection out of the checks."""
 
     def __init__(self, code: str, message: str, rows: Any = ()) -> None:

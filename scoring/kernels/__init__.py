@@ -9,15 +9,23 @@ Three rules hold for every kernel, because a published number must have the same
 All kernels release the GIL: threads, processes and workers are the callers' choice and change no bit.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numba
+from numpy.typing import NDArray
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Array = NDArray[Any]
+"""Any array: numba compiles a kernel for the types that it meets."""
 
 LANES = 8
 """Partial sums of a dot product. Eight doubles fill one 512-bit register; narrower machines use more registers and get
 the same bits."""
 
 
-def kernel(**options: Any) -> Any:
-    """Returns numba's decorator with the project's options: no Python objects, no GIL, cached on disk."""
-    return numba.njit(nogil=True, cache=True, fastmath=False, error_model="numpy", **options)
+def kernel(function: F) -> F:
+    """Compiles a function with the project's options: no Python objects, no GIL, cached on disk."""
+    compiled: F = numba.njit(function, nogil=True, cache=True, fastmath=False, error_model="numpy")
+    return compiled

@@ -6,9 +6,8 @@ fixed order, and residuals are rounded to 12 decimals before they are ranked.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scoring.kernels import kernel
+from scoring.kernels import Array, kernel
 from scoring.kernels.passes import dot
 
 _RESIDUAL_SCALE = 1e12
@@ -17,8 +16,8 @@ _DEPENDENT = 1e-9
 integers that are not dependent leave far more."""
 
 
-@kernel()
-def pivoted_cholesky(gram: NDArray, factor: NDArray, pivots: NDArray) -> int:
+@kernel
+def pivoted_cholesky(gram: Array, factor: Array, pivots: Array) -> int:
     """Factors the Gram matrix of the independent columns and returns their number, the rank.
 
     Args:
@@ -52,8 +51,8 @@ def pivoted_cholesky(gram: NDArray, factor: NDArray, pivots: NDArray) -> int:
     return columns
 
 
-@kernel()
-def _subtract_projection(residual: NDArray, columns: NDArray, factor: NDArray, spare: NDArray) -> None:
+@kernel
+def _subtract_projection(residual: Array, columns: Array, factor: Array, spare: Array) -> None:
     """Subtracts from residual its least-squares fit on the columns, by two triangular substitutions."""
     rank = columns.shape[0]
     for r in range(rank):
@@ -71,8 +70,8 @@ def _subtract_projection(residual: NDArray, columns: NDArray, factor: NDArray, s
             residual[j] -= coefficient * column[j]
 
 
-@kernel()
-def residual_rows(doubled: NDArray, table: NDArray, columns: NDArray, factor: NDArray, out: NDArray) -> None:
+@kernel
+def residual_rows(doubled: Array, table: Array, columns: Array, factor: Array, out: Array) -> None:
     """Writes the residuals of table[rank] on the columns, in units of 1e-12, rounded to whole ones.
 
     Projecting twice takes the error of the normal equations (condition number squared) out of the residual.

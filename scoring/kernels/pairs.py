@@ -1,14 +1,13 @@
 """Exact products of one submission with a few others: what decides `cwmm_max` after the screening."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scoring.kernels import kernel
+from scoring.kernels import Array, kernel
 from scoring.kernels.passes import dot
 
 
-@kernel()
-def products_of(row: NDArray, partners: NDArray, chosen: NDArray, table: NDArray, out: NDArray) -> None:
+@kernel
+def products_of(row: Array, partners: Array, chosen: Array, table: Array, out: Array) -> None:
     """Writes out[k] = Σ_stock table[row]·table[partners[chosen[k]]] over ranks, in the fixed lanes of `dot`.
 
     Args:

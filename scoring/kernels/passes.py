@@ -6,9 +6,8 @@ added as a 64-bit integer, so that the sum has no order and no block size.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scoring.kernels import LANES, kernel
+from scoring.kernels import LANES, Array, kernel
 
 FRACTION_BITS = 58
 """Σ weight·|Φ⁻¹| ≤ 5.2 for weights that sum to 1 and up to a million stocks, so a sum stays below 2^61. The rounding of
@@ -18,8 +17,8 @@ one term is at most 2^-59: 10 000 models move a meta model by less than 2e-14 at
 _TILE = 512
 
 
-@kernel()
-def add_weighted(doubled: NDArray, table: NDArray, weights: NDArray, sums: NDArray) -> None:
+@kernel
+def add_weighted(doubled: Array, table: Array, weights: Array, sums: Array) -> None:
     """Adds Σ_model weights[k, model] · table[rank] to sums[k], in fixed point.
 
     Args:
@@ -44,8 +43,8 @@ def add_weighted(doubled: NDArray, table: NDArray, weights: NDArray, sums: NDArr
                         row[j] += np.int64(np.rint(values[j] * weight))
 
 
-@kernel()
-def dot(left: NDArray, right: NDArray) -> float:
+@kernel
+def dot(left: Array, right: Array) -> float:
     """Returns Σ left·right over float64 vectors, in eight fixed lanes."""
     lanes = np.zeros(LANES)
     whole = left.size - left.size % LANES
@@ -57,8 +56,8 @@ def dot(left: NDArray, right: NDArray) -> float:
     return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]))
 
 
-@kernel()
-def dot_rows(doubled: NDArray, table: NDArray, vectors: NDArray, inner: NDArray, moments: NDArray) -> None:
+@kernel
+def dot_rows(doubled: Array, table: Array, vectors: Array, inner: Array, moments: Array) -> None:
     """Writes each model's products with some vectors, and its own sum and sum of squares.
 
     Args:

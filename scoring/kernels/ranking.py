@@ -1,15 +1,14 @@
 """Ranks of many rows: a coarse radix sort, a bounded insertion sort, then twice the average rank of each tie.
 
-Twice the average rank of a tie is an integer (first + last), so ranks with ties need no floats. A row is first sorted by
-22 bits of its position between its least and greatest value (two counting passes), which leaves a few stocks in the
+Twice the average rank of a tie is an integer (first + last), so ranks with ties need no floats. A row is first sorted
+by 22 bits of its position between its least and greatest value (two counting passes), which leaves a few stocks in the
 wrong order; an insertion sort mends them. Rows made to defeat that (all values in one corner of their range) run out of
 a budget of moves and are sorted by all 64 bits instead, so no submission can slow a round down.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scoring.kernels import kernel
+from scoring.kernels import Array, kernel
 
 _DIGIT_BITS = 11
 _BUCKETS = 1 << _DIGIT_BITS
@@ -18,8 +17,8 @@ _FULL_DIGITS = 6
 _MOVES_A_STOCK = 8
 
 
-@kernel()
-def _coarse_order(values: NDArray, order: NDArray, tagged: NDArray, spare: NDArray) -> None:
+@kernel
+def _coarse_order(values: Array, order: Array, tagged: Array, spare: Array) -> None:
     """Writes to order the stocks sorted by 22 bits of their value's place between the least and the greatest.
 
     Key and stock travel in one 64-bit word, so that each of the two passes touches memory once.
@@ -53,8 +52,8 @@ def _coarse_order(values: NDArray, order: NDArray, tagged: NDArray, spare: NDArr
         order[j] = tagged[j] & 0xFFFFFFFF
 
 
-@kernel()
-def _full_order(values: NDArray, order: NDArray) -> None:
+@kernel
+def _full_order(values: Array, order: Array) -> None:
     """Writes to order the stocks sorted by all 64 bits of their value, in six passes of 11 bits."""
     bits = values.view(np.uint64)
     sign = np.uint64(1) << np.uint64(63)
@@ -77,8 +76,8 @@ def _full_order(values: NDArray, order: NDArray) -> None:
         order[:] = spare
 
 
-@kernel()
-def _insertion_sort(values: NDArray, order: NDArray, budget: int) -> bool:
+@kernel
+def _insertion_sort(values: Array, order: Array, budget: int) -> bool:
     """Sorts values in place and carries order along; returns False where the budget of moves ran out."""
     for j in range(1, values.size):
         value, position = values[j], order[j]
@@ -93,8 +92,8 @@ def _insertion_sort(values: NDArray, order: NDArray, budget: int) -> bool:
     return True
 
 
-@kernel()
-def rank_rows(values: NDArray, doubled: NDArray) -> None:
+@kernel
+def rank_rows(values: Array, doubled: Array) -> None:
     """Writes twice the average rank of each value in its row.
 
     Args:
@@ -122,8 +121,8 @@ def rank_rows(values: NDArray, doubled: NDArray) -> None:
             first = last + 1
 
 
-@kernel()
-def restrict_rows(doubled: NDArray, positions: NDArray, out: NDArray) -> None:
+@kernel
+def restrict_rows(doubled: Array, positions: Array, out: Array) -> None:
     """Ranks anew among the stocks at `positions`, by counting: ranks are already small integers.
 
     Args:
@@ -146,8 +145,8 @@ def restrict_rows(doubled: NDArray, positions: NDArray, out: NDArray) -> None:
             out[i, j] = new_rank[doubled[i, positions[j]]]
 
 
-@kernel()
-def break_ties_rows(doubled: NDArray, out: NDArray) -> None:
+@kernel
+def break_ties_rows(doubled: Array, out: Array) -> None:
     """Writes twice the rank with ties broken by position: the stock that stands first gets the lower rank.
 
     Args:

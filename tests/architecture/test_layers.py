@@ -74,7 +74,8 @@ def test_modules__open_with_their_idea() -> None:
     silent = [
         module.as_posix()
         for module in MODULES
-        if module.name != "__init__.py" and not ast.get_docstring(ast.parse((ROOT / module).read_text(encoding="utf-8")))
+        if module.name != "__init__.py"
+        and not ast.get_docstring(ast.parse((ROOT / module).read_text(encoding="utf-8")))
     ]
     assert silent == []
 

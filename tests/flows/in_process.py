@@ -7,7 +7,15 @@ from pathlib import Path
 from scoring.errors import StakeweightError
 from tasks.conclude import Resolution, Work, conclude
 from tasks.ingest import cut_blocks, ingest_block
-from tasks.meta_models import RoundFacts, benchmark_meta_model, merge_sums, price_bag, sum_block, vectors_of_round, weigh
+from tasks.meta_models import (
+    RoundFacts,
+    benchmark_meta_model,
+    merge_sums,
+    price_bag,
+    sum_block,
+    vectors_of_round,
+    weigh,
+)
 from tasks.plan import AlreadyPublished, RoundRequest, plan_round
 from tasks.scores import merge_pairs, score, score_pairs
 

@@ -21,7 +21,10 @@ def test_show_table__leaves_a_table_with_readable_numbers_under_its_key(session:
         show_table("Round 812: scores", [{"model": "a", "corr": 0.123456789}, {"model": "b", "corr": None}], "All.")
 
     show()
-    assert json.loads(str(_shown("round-812-scores"))) == [{"model": "a", "corr": 0.123457}, {"model": "b", "corr": None}]
+    assert json.loads(str(_shown("round-812-scores"))) == [
+        {"model": "a", "corr": 0.123457},
+        {"model": "b", "corr": None},
+    ]
 
 
 def test_shown_progress__shows_per_cent(session: Session) -> None:

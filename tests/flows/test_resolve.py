@@ -1,7 +1,6 @@
 """The flow on real data: published scores, the ledger, and what a second run does."""
 
 import json
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -23,10 +22,10 @@ TOLERANCE = 1e-12
 
 
 @pytest.fixture(scope="module")
-def resolved(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, tuple[Path, Resolution]]]:
+def resolved(session: Session, tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[Path, Resolution]]:
     """The three rounds of the golden file, resolved into one store."""
     data, out = shared_file("sp500"), tmp_path_factory.mktemp("out")
-    yield {number: (out, resolve(str(data), str(out), number)) for number in ROUNDS}
+    return {number: (out, resolve(str(data), str(out), number)) for number in ROUNDS}
 
 
 def published(resolved: dict[int, tuple[Path, Resolution]], number: int, table: str) -> pd.DataFrame:

@@ -136,9 +136,7 @@ def test_published_bytes__do_not_depend_on_what_numba_may_use(
     assert run_alone(data, tmp_path, NUMBA_CPU_NAME="generic") == expected
 
 
-def test_published_bytes__do_not_depend_on_assertions(
-    data: Path, tmp_path: Path, expected: Mapping[str, str]
-) -> None:
+def test_published_bytes__do_not_depend_on_assertions(data: Path, tmp_path: Path, expected: Mapping[str, str]) -> None:
     assert run_alone(data, tmp_path, "-O") == expected
 
 

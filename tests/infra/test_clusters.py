@@ -27,7 +27,7 @@ def _command(process: psutil.Process) -> str:
 def _spec_file(folder: Path, **changes: object) -> str:
     spec = {
         "cluster_class": "distributed.LocalCluster",
-        "cluster_kwargs": {"processes": False, "n_workers": 1, "dashboard_address": "127.0.0.1:0"},
+        "cluster_kwargs": {"n_workers": 1, "dashboard_address": "127.0.0.1:0"},
     }
     path = folder / "cluster.yaml"
     path.write_text(yaml.safe_dump({**spec, **changes}))

@@ -19,12 +19,13 @@ def test_prefect_api__starts_points_prefect_to_itself_and_is_gone_afterwards(
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     from prefect.settings import get_current_settings
 
+    url_before = get_current_settings().api.url
     with prefect_api(Settings()) as api:
         api.wait()
         assert os.environ["PREFECT_API_URL"] == get_current_settings().api.url == api.url
         assert get_current_settings().server.analytics_enabled is False
     assert "PREFECT_API_URL" not in os.environ
-    assert get_current_settings().api.url is None
+    assert get_current_settings().api.url == url_before
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"{api.url}/health", timeout=5)
 

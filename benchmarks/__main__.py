@@ -1,0 +1,14 @@
+"""Runs every benchmark and prints one table each."""
+
+from benchmarks import bench_ingest, bench_resolve, bench_scoring
+from benchmarks.machine import describe
+
+
+def main() -> None:
+    print(f"Measured on {describe()}.")
+    for benchmark in (bench_scoring, bench_ingest, bench_resolve):
+        benchmark.main()
+
+
+if __name__ == "__main__":
+    main()
