@@ -18,7 +18,8 @@ from scoring.errors import OperatorError, Rejection
 from scoring.pairwise import PANEL_MODELS
 from scoring.ranks import MAX_STOCKS_16_BIT, Ranks, rank
 from tasks.store import Entry, Store
-from tasks.submission import Submission, byte_limit, check_predictions, parse_submission, universe_array
+from tasks.submission import Submission, check_predictions, parse_submission, universe_array
+from tasks.submission_file import byte_limit, first_line
 
 BLOCK_MODELS = PANEL_MODELS
 """Models a block; a block is also the panel that meets other panels in `cwmm_max`."""
@@ -164,8 +165,8 @@ def _wide_sources(store: Store, table: Entry) -> list[Source]:
 def _open_wide(store: Store, table: Entry) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(pa.PythonFile(store.open_entry(table), mode="r"))
-    except pa.ArrowException as error:
-        raise OperatorError(f"{table.path}: must be a parquet file: {error}") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise OperatorError(f"{table.path}: must be a parquet file: {first_line(error)}") from error
 
 
 def _wide_columns(
@@ -176,20 +177,32 @@ def _wide_columns(
     wanted = [source.model for source in sources if source.wide and source.rejection is None]
     if wanted:
         table = sources[0].files[0]
-        columns = _open_wide(store, table).read(columns=["id", *wanted], use_threads=False)
+        columns = _read_wide(store, table, ["id", *wanted])
         place = _wide_places(columns.column("id"), ids, table.path)
         found |= {model: _wide_submission(columns.column(model), place, ids) for model in wanted}
     return found
 
 
+def _read_wide(store: Store, table: Entry, names: list[str]) -> pa.Table:
+    try:
+        return _open_wide(store, table).read(columns=names, use_threads=False)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise OperatorError(f"{table.path}: must be a parquet file: {first_line(error)}") from error
+
+
 def _wide_places(column: pa.ChunkedArray, ids: tuple[str, ...], path: str) -> np.ndarray | None:
-    ordered = column.combine_chunks().cast(pa.string())
+    wrong = OperatorError(f"{path}: column 'id' must hold each of the universe's {len(ids)} ids once, as text")
+    try:
+        ordered = column.combine_chunks().cast(pa.string())
+        ordered.validate(full=True)
+    except pa.ArrowException as error:
+        raise wrong from error
     if ordered.equals(universe_array(ids)):
         return None
     place = {stock: index for index, stock in enumerate(ids)}
     listed = ordered.to_pylist()
     if len(set(listed)) != len(listed) or set(listed) != set(ids):
-        raise OperatorError(f"{path}: column 'id' must hold each of the universe's {len(ids)} ids once")
+        raise wrong
     return np.array([place[stock] for stock in listed])
 
 

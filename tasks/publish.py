@@ -68,7 +68,7 @@ def read_manifest(store: Store, number: int, revision: int) -> Manifest:
         content = json.loads(store.read(path))
         known = ("round", "revision", "supersedes", "identity", "inputs", "outputs")
         found = Manifest(**{key: content.pop(key) for key in known}, facts=content)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"{store.url}/{path}: must be a manifest: {error}") from error
     if (found.round, found.revision) != (number, revision):
         raise StorageError(f"{store.url}/{path}: is of round {found.round}, revision {found.revision}")

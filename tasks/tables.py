@@ -162,6 +162,7 @@ def parse_table(data: bytes, spec: Sequence[Column], origin: str) -> InputTable:
     """
     try:
         arrow = pq.ParquetFile(pa.BufferReader(data)).read()
+        arrow.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise OperatorError(f"{origin}: must be a parquet file, found {len(data)} bytes: {reason}") from error

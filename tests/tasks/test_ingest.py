@@ -24,7 +24,7 @@ from tasks.ingest import (
     receipts_of,
 )
 from tasks.store import Entry, Store, open_store
-from tasks.submission import byte_limit
+from tasks.submission_file import byte_limit
 from tests.tasks.fixtures import STOCKS, csv_bytes, stock_ids, submission, with_column, with_value
 
 IDS = tuple(sorted(stock_ids()))

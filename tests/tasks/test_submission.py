@@ -15,18 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring.errors import Rejection
-from tasks.submission import (
-    PREDICTION_NAMES,
-    Submission,
-    byte_limit,
-    canonical_digest,
-    check_predictions,
-    parse_submission,
-)
+from tasks.submission import Submission, canonical_digest, check_predictions, parse_submission
+from tasks.submission_file import PREDICTION_NAMES, byte_limit
 from tests.tasks.fixtures import STOCKS, csv_bytes, stock_ids, submission, with_column, with_value
 
 IDS = tuple(sorted(stock_ids()))
 CODES = {
+    "too_large",
     "empty_file",
     "unreadable",
     "duplicate_column",
