@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from scoring.errors import OperatorError, StakeweightError
 
@@ -100,16 +100,16 @@ def synthetic(
 def main() -> None:
     """Runs a command and ends the process with its exit code."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # typer turns Ctrl-C into this code and returns it
     except StakeweightError as error:
         _fail(str(error), error.exit_code)
-    except click.exceptions.Exit as ended:
-        sys.exit(ended.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(USAGE)
-    except (KeyboardInterrupt, click.Abort):
+    except TyperException as error:
+        _fail(f"{error.format_message()}; see stakeweight --help", USAGE)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:
         _fail("interrupted; nothing was published by this run", INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _resolve(request: "RoundRequest", settings: "Settings") -> "Resolution":

@@ -64,9 +64,9 @@ def _work(plan: RoundPlan) -> Work:
     blocks, receipts = _ingest(plan, plan.sources, "submissions")
     weights = weigh([r for block in receipts for r in block], plan.inputs.stakes, plan.inputs.round.seed, options)
     parts = [weights.of([r.model for r in block if r.digest is not None]) for block in receipts]
+    benchmark, benchmark_receipts = _benchmark(plan)
     merged = _merged(plan, blocks, parts)
     bags = map_units(price_bag, range(options.bags), merged, targets)
-    benchmark, benchmark_receipts = _benchmark(plan)
     facts = RoundFacts(targets, plan.inputs.features, options, weights.others)
     bag_results = gather(bags, "bags")
     vectors = run_unit(vectors_of_round, facts, merged, bags, benchmark)
@@ -103,4 +103,6 @@ def _benchmark(plan: RoundPlan) -> tuple[Unit[Vector] | None, list[Receipt]]:
     if stakes is None:
         return None, []
     block = run_unit(ingest_block, plan.benchmarks, plan.data, plan.inputs.universe.ids)
-    return run_unit(benchmark_meta_model, block, stakes), list(run_unit(receipts_of, block).small())
+    model = run_unit(benchmark_meta_model, block, stakes)
+    finish([model], "benchmark models")
+    return model, list(run_unit(receipts_of, block).small())

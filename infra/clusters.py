@@ -75,7 +75,7 @@ def open_cluster(settings: Settings) -> Iterator[Client]:
     Raises:
         InfraError: no scheduler answers at the address, or it shows no worker in time.
     """
-    logging.getLogger("distributed").setLevel(logging.ERROR)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         address: Any = settings.scheduler
         if settings.scheduler is None:

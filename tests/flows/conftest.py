@@ -1,6 +1,7 @@
-"""One Prefect API and one cluster for all tests of flows: they take 10 s to start on an empty machine."""
+"""A Prefect API and a cluster for each module of tests of flows: they take 5 s to start."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,10 +19,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    """A real embedded API with an empty database, and a real cluster of two worker processes."""
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One database for all: making it takes 10 s."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="module")
+def session(prefect_home: Path) -> Iterator[Session]:
+    """A real embedded API and a real cluster of two worker processes; a module that kills workers has its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+        patch.setenv("PREFECT_HOME", str(prefect_home))
         patch.delenv("PREFECT_API_URL", raising=False)
         with open_session(read_settings(workers=2), Progress("silent")) as session:
             yield session

@@ -355,7 +355,7 @@ def test_resolve__a_bad_benchmark_stops_the_operator_with_one_line(
 def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
-        env={**os.environ, **environment},
+        env={**{k: v for k, v in os.environ.items() if k != "PREFECT_LOGGING_LEVEL"}, **environment},
         cwd=ROOT,
         capture_output=True,
         text=True,

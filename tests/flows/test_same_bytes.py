@@ -54,12 +54,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One database for all commands: making it takes 10 s."""
-    return tmp_path_factory.mktemp("prefect")
-
-
-@pytest.fixture(scope="module")
 def expected(session: Session, data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The digests of two workers with one thread each."""
     out = tmp_path_factory.mktemp("expected")
