@@ -25,6 +25,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from distributed import Future, KilledWorker
 from distributed.comm import CommClosedError
+from distributed.scheduler import NoValidWorkerError
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
@@ -104,7 +105,8 @@ class Unit(Generic[T]):
 
         Raises:
             StakeweightError: what this unit, or an earlier one that it builds on, raised on its worker.
-            UnitError: its workers died again and again, the cluster is gone, or the limit of silence passed.
+            UnitError: its workers died again and again, no worker has what it needs, the cluster is gone, or the
+                limit of silence passed.
         """
         for earlier in _units_in(self._call.args):
             earlier.wait()
@@ -113,6 +115,8 @@ class Unit(Generic[T]):
                 self._call.wait()
             else:
                 self._task_run.result()
+        except NoValidWorkerError as error:
+            raise UnitError(f"{self._call.name}: no worker has {dict(self._call.needs.resources)}") from error
         except _LOST_WORKER as error:
             raise UnitError(f"{self._call.name}: {error}") from error
 

@@ -456,7 +456,7 @@ def test_cli__a_changed_submission_is_a_conflict_that_names_it(session: Session,
     ("arguments", "fragment"),
     [
         (("resolve", "--revize"), "--revize"),
-        (("resolve", "--round", "x", "--data", ".", "--out", "."), "x"),
+        (("resolve", "--round", "x", "--data", ".", "--out", "."), "--round"),
         (("resolve", "--data", "."), "Missing"),
         (("reslove",), "resolve"),
     ],

@@ -140,6 +140,22 @@ def test_run_unit__waiting_behind_other_units_is_not_silence(session: Session) -
     assert compute() == list(range(20))
 
 
+def test_run_unit__names_the_resource_that_no_worker_has(session: Session) -> None:
+    def limit(seconds: float) -> None:
+        session.client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "no_workers_timeout", seconds))
+
+    @flow(task_runner=UnitRunner())
+    def compute() -> None:
+        run_unit(units.same, 1, name="bag 1/20", needs=Needs(resources={"GPU": 1})).wait()
+
+    limit(0.5)
+    try:
+        with pytest.raises(UnitError, match=r"bag 1/20: no worker has \{'GPU': 1\}"):
+            compute()
+    finally:
+        limit(60.0)
+
+
 def test_run_unit__needs_a_flow_with_the_unit_runner(session: Session) -> None:
     @flow
     def compute() -> None:
@@ -221,7 +237,7 @@ def test_open_session__leaves_no_process_when_the_run_is_ended_by_a_signal(
                 os.killpg(run.pid, how)  # as a terminal does
             else:
                 run.send_signal(how)
-            run.wait(timeout=60)
+            run.wait(timeout=240)
             left = psutil.wait_procs(children, timeout=20)[1]
         finally:
             for process in children:

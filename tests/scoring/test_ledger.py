@@ -178,7 +178,7 @@ def test_settle_round__refuses_multipliers_that_are_not_on_offer_all_at_once():
     )
     with pytest.raises(OperatorError) as caught:
         settle_round(stakes, {}, {}, CHOSEN)
-    assert str(caught.value).splitlines() == [
+    assert str(caught.value).split("; ") == [
         "stakes, model a: multipliers must be on offer under test:R1 (corr 1, tc 0|2), found corr 2",
         "stakes, model c: multipliers must be on offer under test:R1 (corr 1, tc 0|2), found corr 1, fnc 1",
     ]
