@@ -7,8 +7,7 @@ driver waits for it: Prefect sees every unit (state, retries, times), Dask moves
     sums = map_units(partial_sums, blocks, weights)       # ranks go from worker to worker
     meta_model = run_unit(merge, sums).small()            # only this comes to the driver
 
-Within a `grouped` function, e.g. a round of a backfill, the whole group is one Prefect task and its units are Dask
-futures and nothing more.
+Within a `grouped` function, e.g. a round of a backfill, the whole group is one Prefect task, its units Dask futures.
 
 Guards against what was measured with Prefect tasks inside Dask workers: 123 ms of overhead a unit, a unit that stays
 RUNNING for ever when its worker is killed, and results pulled through the driver. Prefect never serialises, hashes or
@@ -105,8 +104,7 @@ class Unit(Generic[T]):
 
         Raises:
             StakeweightError: what this unit, or an earlier one that it builds on, raised on its worker.
-            UnitError: its workers died again and again, no worker has what it needs, the cluster is gone, or the
-                limit of silence passed.
+            UnitError: its workers died again and again, none has what it needs, or the limit of silence passed.
         """
         for earlier in _units_in(self._call.args):
             earlier.wait()

@@ -29,7 +29,7 @@ def no_second_chance(session: Session) -> Iterator[None]:
     allow(0)
     yield
     allow(3)
-    session.client.wait_for_workers(1, timeout=60)  # a worker that dies while it starts is given up
+    session.client.wait_for_workers(2, timeout=60)  # every killed worker comes back, see `lost-worker-timeout`
 
 
 def _kill_a_worker(session: Session) -> None:
