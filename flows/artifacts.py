@@ -12,6 +12,8 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
+from tasks.conclude import Resolution
+
 _SHOWN_DIGITS = 6
 _log = logging.getLogger(__name__)
 
@@ -28,23 +30,42 @@ def show_table(key: str, rows: Sequence[Mapping[str, Any]], description: str = "
     _attempt(create_table_artifact, table=shown, key=_artifact_key(key), description=description or None)
 
 
+def show_round(resolution: Resolution) -> None:
+    """Leaves the table of a round: its totals, and the models that gained and lost most."""
+    manifest, summary = resolution.manifest, resolution.summary
+    if summary is None:
+        return
+    facts = {"revision": manifest.revision, "models": summary.models, **summary.facts()["totals"], **summary.statuses}
+    description = ", ".join(f"{name} {value}" for name, value in facts.items())
+    rows = [
+        {"model": line.model, "at_risk": str(line.at_risk), "change": str(line.change)}
+        | {key: None if score is None else float(score) for key, score in line.scores.items()}
+        for line in (*summary.best, *reversed(summary.worst))
+    ]
+    show_table(f"round {manifest.round}", rows, description)
+
+
 class ShownProgress:
-    """A percentage in Prefect's UI, for runs of hours such as a backfill.
+    """A percentage in Prefect's UI.
 
     Args:
         key: its lasting name, e.g. `backfill`.
+        total: how many steps make 100 %.
         description: what is counted.
     """
 
-    def __init__(self, key: str, description: str = "") -> None:
+    def __init__(self, key: str, total: int, description: str = "") -> None:
+        self._total = max(total, 1)
+        self._done = 0
         self._id: UUID | None = _attempt(
             create_progress_artifact, progress=0.0, key=_artifact_key(key), description=description or None
         )
 
-    def show(self, done: int, total: int) -> None:
-        """Shows how much is done."""
+    def step(self) -> None:
+        """Shows that one more step is done."""
+        self._done += 1
         if self._id is not None:
-            _attempt(update_progress_artifact, artifact_id=self._id, progress=100.0 * done / max(total, 1))
+            _attempt(update_progress_artifact, artifact_id=self._id, progress=100.0 * self._done / self._total)
 
 
 def _attempt(function: Callable[..., Any], **arguments: Any) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.artifacts import ShownProgress, show_round
 from flows.runtime import Unit, UnitRunner, finish, gather, map_units, run_unit
 from tasks.conclude import Resolution, Work, conclude
 from tasks.ingest import Block, Receipt, Source, cut_blocks, ingest_block, receipts_of
@@ -32,6 +33,8 @@ from tasks.scores import merge_pairs, score, score_pairs
 
 MERGED_AT_ONCE = 16
 """Shares a merge: a tree of merges keeps memory bounded however many blocks a round has."""
+STAGES = 5
+"""What Prefect's page counts: submissions, meta model, bags, scores, published."""
 
 
 @flow(
@@ -55,25 +58,33 @@ def resolve(data: str, out: str, round: int, tournament: str | None = None, revi
     plan = plan_round(RoundRequest(data, out, round, override, revise), datetime.now(UTC))
     if isinstance(plan, AlreadyPublished):
         return Resolution(plan.manifest)
-    return conclude(plan, _work(plan))
+    shown = ShownProgress(f"round {round} progress", STAGES, f"stages of round {round}")
+    resolution = conclude(plan, _work(plan, shown))
+    shown.step()
+    show_round(resolution)
+    return resolution
 
 
-def _work(plan: RoundPlan) -> Work:
+def _work(plan: RoundPlan, shown: ShownProgress) -> Work:
     """Carries out every stage that needs the workers."""
     options, targets = plan.tournament.scores, plan.targets
     blocks, receipts = _ingest(plan, plan.sources, "submissions")
+    shown.step()
     weights = weigh([r for block in receipts for r in block], plan.inputs.stakes, plan.inputs.round.seed, options)
     parts = [weights.of([r.model for r in block if r.digest is not None]) for block in receipts]
     benchmark, benchmark_receipts = _benchmark(plan)
     merged = _merged(plan, blocks, parts)
+    shown.step()
     bags = map_units(price_bag, range(options.bags), merged, targets)
     facts = RoundFacts(targets, plan.inputs.features, options, weights.others)
     bag_results = gather(bags, "bags")
+    shown.step()
     vectors = run_unit(vectors_of_round, facts, merged, bags, benchmark)
     scored = [run_unit(score, block, part, vectors) for block, part in zip(blocks, parts, strict=True)]
     pairs = map_units(score_pairs, range(len(blocks)), blocks, parts) if options.pairwise else []
     columns = gather(scored, "scores")
     columns += merge_pairs(parts, gather(pairs, "pairs")) if pairs else []
+    shown.step()
     all_receipts = [r for block in receipts for r in block]
     return Work(all_receipts, benchmark_receipts, columns, vectors.small(), bag_results, weights.draws)
 

@@ -39,6 +39,7 @@ class SubmissionState:
 
 
 NO_SUBMISSION = SubmissionState()
+_FAULTS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +160,13 @@ def refuse_multipliers(stakes: Stakes, rules: Rules) -> None:
     """Checks the multipliers that staked models chose, before anything is scored.
 
     Raises:
-        OperatorError: some are not on offer; all models in one line.
+        OperatorError: some are not on offer; one line that names how many models and the first of them.
     """
     refusals = ((stake.model, rules.refusal(stake.multipliers)) for stake in stakes.rows if stake.atoms)
-    faults = [f"stakes, model {model}: {refusal}" for model, refusal in refusals if refusal]
+    faults = [f"model {model}: {refusal}" for model, refusal in refusals if refusal]
     if faults:
-        raise OperatorError("; ".join(faults))
+        more = f"; and {len(faults) - _FAULTS_SHOWN} models more" if len(faults) > _FAULTS_SHOWN else ""
+        raise OperatorError(f"stakes: {'; '.join(faults[:_FAULTS_SHOWN])}{more}")
 
 
 def _case(

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float64
 
 from scoring.errors import Rejection
-from tasks.submission_file import Refused, first_line, read_csv, read_parquet
+from tasks.submission_file import Refused, first_line, plain_ids, read_csv, read_parquet
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +64,23 @@ def check_predictions(
         ids: the universe, sorted.
     """
     values = np.asarray(predictions.combine_chunks().to_numpy(zero_copy_only=False), dtype=np.float64)
-    try:
-        _refuse_rows(~np.isfinite(values), "not_finite", "every prediction must be a finite number", values)
-        _refuse_rows((values < 0) | (values > 1), "out_of_range", "every prediction must lie in [0, 1]", values)
-        if values.min() == values.max():
-            raise Refused("constant", f"predictions must differ between stocks, all are {values[0]!r}")
-    except Refused as refused:
-        return refused.rejection
+    if not 0 <= values.min() < values.max() <= 1:  # false for NaN too
+        return _wrong_values(values)
     ordered = values
     if place is not None:
         ordered = np.empty_like(values)
         ordered[place] = values
     return Submission(ordered, canonical_digest(ids, ordered))
+
+
+def _wrong_values(values: Float64[np.ndarray, " row"]) -> Rejection:
+    """Returns why values are refused that do not go from 0 to 1."""
+    try:
+        _refuse_rows(~np.isfinite(values), "not_finite", "every prediction must be a finite number", values)
+        _refuse_rows((values < 0) | (values > 1), "out_of_range", "every prediction must lie in [0, 1]", values)
+    except Refused as refused:
+        return refused.rejection
+    return Rejection("constant", f"predictions must differ between stocks, all are {values[0]!r}")
 
 
 def canonical_digest(ids: tuple[str, ...], predictions: Float64[np.ndarray, " stock"]) -> str:
@@ -103,15 +108,14 @@ def universe_array(ids: tuple[str, ...]) -> pa.Array:
 def _places(column: pa.ChunkedArray, ids: tuple[str, ...]) -> np.ndarray | None:
     """Returns where each row stands in the universe, None for the universe's own order."""
     universe = universe_array(ids)
-    found = column.combine_chunks()
-    if found.type != pa.string():
-        found = found.cast(pa.string())
-    if not found.equals(universe):
-        _refuse_bytes(found)
-    if found.null_count:
-        _refuse_rows(np.asarray(found.is_null()), "null_id", "every row needs an id", found)
+    if _is_dictionary_of(column, universe):
+        return None
+    found = plain_ids(column, len(ids))
     if found.equals(universe):
         return None
+    _refuse_bytes(found)
+    if found.null_count:
+        _refuse_rows(np.asarray(found.is_null()), "null_id", "every row needs an id", found)
     place = pc.index_in(found, value_set=universe)
     counts = np.bincount(np.asarray(place.drop_null()), minlength=len(ids))
     if (counts > 1).any():
@@ -127,6 +131,18 @@ def _places(column: pa.ChunkedArray, ids: tuple[str, ...]) -> np.ndarray | None:
             f"needs all {len(ids)} ids of the universe; {len(ids) - len(found)} are missing, e.g. {lacking}",
         )
     return np.asarray(place)
+
+
+def _is_dictionary_of(column: pa.ChunkedArray, universe: pa.Array) -> bool:
+    """Says whether a column lists the universe in its own order: as parquet stores it, nothing has to be unpacked."""
+    if column.num_chunks != 1 or not pa.types.is_dictionary(column.type):
+        return False
+    chunk = column.chunk(0)
+    return bool(
+        chunk.dictionary.equals(universe)
+        and chunk.null_count == 0
+        and np.array_equal(chunk.indices, np.arange(len(universe)))
+    )
 
 
 def _refuse_bytes(found: pa.Array) -> None:

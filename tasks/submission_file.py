@@ -52,39 +52,45 @@ def read_parquet(data: bytes, stocks: int) -> pa.Table:
         raise Refused("empty_file", "the file must hold a table, found 0 bytes")
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
-        names = _choose_columns(file.schema_arrow.names)
-        _check_types(names, {name: file.schema_arrow.field(name).type for name in names})
-        if file.metadata.num_rows > 2 * stocks:
-            raise Refused("too_many_rows", f"needs {stocks} rows, one a stock, found {file.metadata.num_rows}")
-        _refuse_large(file, byte_limit(stocks))
+        schema, metadata = file.schema_arrow, file.metadata
+        names = _choose_columns(schema.names)
+        _check_types(names, {name: schema.field(name).type for name in names})
+        if metadata.num_rows > 2 * stocks:
+            raise Refused("too_many_rows", f"needs {stocks} rows, one a stock, found {metadata.num_rows}")
+        _refuse_large(metadata, byte_limit(stocks))
         # Ids come as a dictionary, so that one long id named by every row is seen before it is copied to every row.
-        file = pq.ParquetFile(pa.BufferReader(data), metadata=file.metadata, read_dictionary=["id"])
-        table = file.read(columns=list(names), use_threads=False).select(names)
-        return table.set_column(0, names[0], _unpacked(table.column(0), byte_limit(stocks)))
+        file = pq.ParquetFile(pa.BufferReader(data), metadata=metadata, read_dictionary=["id"])
+        return file.read(columns=list(names), use_threads=False).select(names)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise Refused("unreadable", f"the file must be parquet: {first_line(error)}") from error
+        raise _no_parquet(error) from error
 
 
-def _refuse_large(file: pq.ParquetFile, limit: int) -> None:
+def _refuse_large(metadata: pq.FileMetaData, limit: int) -> None:
     """Refuses what unpacks to more than a file may hold.
 
     It looks at row groups only: on a damaged footer pyarrow's metadata of single columns aborts the process.
     """
-    groups = file.metadata.num_row_groups
-    size = sum(file.metadata.row_group(group).total_byte_size for group in range(groups))
+    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
     if size > limit:
         raise Refused("too_large", f"the columns must unpack to at most {limit} bytes, found {size}")
 
 
-def _unpacked(column: pa.ChunkedArray, limit: int) -> pa.ChunkedArray:
-    """Returns the ids as plain strings; a dictionary may name one huge string for every row."""
-    if not pa.types.is_dictionary(column.type):
-        return column
-    column.validate(full=True)  # a damaged index would make the cast below read foreign memory
-    size = sum(pc.sum(pc.binary_length(chunk.dictionary).take(chunk.indices)).as_py() or 0 for chunk in column.chunks)
-    if size > limit:
-        raise Refused("too_large", f"the ids must unpack to at most {limit} bytes, found {size}")
-    return column.cast(pa.string())
+def plain_ids(column: pa.ChunkedArray, stocks: int) -> pa.Array:
+    """Returns a column of ids as plain strings; a dictionary may name one huge string for every row."""
+    try:
+        if pa.types.is_dictionary(column.type):
+            column.validate(full=True)  # a damaged index would make the cast below read foreign memory
+            lengths = (pc.binary_length(chunk.dictionary).take(chunk.indices) for chunk in column.chunks)
+            size, limit = sum(pc.sum(length).as_py() or 0 for length in lengths), byte_limit(stocks)
+            if size > limit:
+                raise Refused("too_large", f"the ids must unpack to at most {limit} bytes, found {size}")
+        return column.combine_chunks().cast(pa.string())
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _no_parquet(error) from error
+
+
+def _no_parquet(error: Exception) -> Refused:
+    return Refused("unreadable", f"the file must be parquet: {first_line(error)}")
 
 
 def read_csv(data: bytes) -> pa.Table:

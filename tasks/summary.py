@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from scoring.ledger import Ledger, LedgerRow
 from scoring.payouts import FACTOR_DECIMALS, fixed_point
@@ -44,7 +45,7 @@ class RoundSummary:
     best: tuple[ModelLine, ...]
     worst: tuple[ModelLine, ...]
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> dict[str, dict[str, Any]]:
         """Returns the totals as the manifest holds them: exact decimals as text."""
         return {
             "statuses": dict(self.statuses),

@@ -1,6 +1,7 @@
 """The house rules that a tool can check: who may import whom, and what no module may do."""
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,14 @@ def test_layers__import_contracts_hold(capsys: pytest.CaptureFixture[str]) -> No
 def test_layers__a_package_is_imported_only_where_it_belongs(package: str) -> None:
     importers = [module.as_posix() for module in MODULES if package in _imported(module)]
     assert [importer for importer in importers if not importer.startswith(ONLY_IN[package])] == []
+
+
+def test_packages__are_all_named_in_the_project_file() -> None:
+    """The list is explicit, because one package is installed under another name than its folder's."""
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    renamed = {folder: name for name, folder in setuptools["package-dir"].items()}
+    folders = {module.parent.as_posix() for module in MODULES if module.name == "__init__.py"}
+    assert {renamed.get(folder, folder.replace("/", ".")) for folder in folders} == set(setuptools["packages"])
 
 
 def test_modules__check_data_with_raise_and_never_with_assert() -> None:

@@ -30,7 +30,9 @@ def test_show_table__leaves_a_table_with_readable_numbers_under_its_key(session:
 def test_shown_progress__shows_per_cent(session: Session) -> None:
     @flow
     def show() -> None:
-        ShownProgress("backfill test", "rounds").show(3, 4)
+        shown = ShownProgress("backfill test", 4, "rounds")
+        for _ in range(3):
+            shown.step()
 
     show()
     assert _shown("backfill-test") == 75.0
@@ -39,4 +41,4 @@ def test_shown_progress__shows_per_cent(session: Session) -> None:
 def test_show_table__does_not_fail_the_run_when_the_api_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     with temporary_settings({"api.url": "http://127.0.0.1:9/api", "client.max_retries": 0}):
         show_table("scores", [{"model": "a"}])
-        ShownProgress("scores").show(1, 2)
+        ShownProgress("scores", 2).step()

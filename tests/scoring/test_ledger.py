@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from scoring.audit import problems
 from scoring.errors import OperatorError
-from scoring.ledger import Ledger, LedgerRow, SubmissionState, Terms, settle_round
+from scoring.ledger import Ledger, LedgerRow, SubmissionState, Terms, refuse_multipliers, settle_round
 from scoring.payouts import FACTOR_ONE
 from scoring.rules import Rules
 from scoring.stakes import Stake, Stakes
@@ -179,9 +179,15 @@ def test_settle_round__refuses_multipliers_that_are_not_on_offer_all_at_once():
     with pytest.raises(OperatorError) as caught:
         settle_round(stakes, {}, {}, CHOSEN)
     assert str(caught.value).split("; ") == [
-        "stakes, model a: multipliers must be on offer under test:R1 (corr 1, tc 0|2), found corr 2",
-        "stakes, model c: multipliers must be on offer under test:R1 (corr 1, tc 0|2), found corr 1, fnc 1",
+        "stakes: model a: multipliers must be on offer under test:R1 (corr 1, tc 0|2), found corr 2",
+        "model c: multipliers must be on offer under test:R1 (corr 1, tc 0|2), found corr 1, fnc 1",
     ]
+
+
+def test_refuse_multipliers__names_the_first_few_models_and_counts_the_others() -> None:
+    wrong = Stakes(tuple(stake(f"m{number}", 1, multipliers={"fnc": Decimal(1)}) for number in range(9)))
+    with pytest.raises(OperatorError, match=r"model m4: [^;]*; and 4 models more$"):
+        refuse_multipliers(wrong, CHOSEN.rules)
 
 
 rounds = st.dictionaries(

@@ -212,7 +212,7 @@ OPERATOR_ERRORS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
             ),
         },
         (
-            "stakes, model model_b: multipliers must be on offer under tiny:R1 (corr 0.5, mmc 0.5|2.0)",
+            "stakes: model model_b: multipliers must be on offer under tiny:R1 (corr 0.5, mmc 0.5|2.0)",
             "found corr 0.5, mmc 3.0",
         ),
     ),

@@ -1,0 +1,8 @@
+"""What `import stakeweight` gives in a notebook: this package is installed under that name, beside the four layers.
+
+    scores = pandas.read_parquet(stakeweight.tables("out")["scores"])  # all rounds, with a column `round`
+"""
+
+from tasks.published import tables
+
+__all__ = ["tables"]
