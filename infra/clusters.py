@@ -7,10 +7,12 @@ single worker (units would wait for ever), and worker processes that outlive the
 
 import importlib
 import logging
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import resources
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +83,25 @@ def open_cluster(settings: Settings) -> Iterator[Client]:
         if settings.scheduler is None:
             spec = read_spec(settings.cluster)
             stack.enter_context(dask.config.set(spec.dask_config))
-            address = stack.enter_context(spec.build(settings.workers))
+            with _interrupts_wait():
+                cluster = spec.build(settings.workers)
+            address = stack.enter_context(cluster)
         yield stack.enter_context(_connect(address, settings))
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Holds Ctrl-C back for the 2 s in which a cluster starts, and from its processes for as long as they live.
+
+    Ctrl-C reaches every process of a terminal, and only the driver may act on it: it stops the workers itself. Threads
+    and processes inherit what is held back, so a worker never sees it, not even while it starts.
+    """
+    resource_tracker.ensure_running()  # Python 3.11 starts it with the first process, and unblocks the signal then
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _connect(address: Any, settings: Settings) -> Client:

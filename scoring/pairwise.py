@@ -24,6 +24,9 @@ PANEL_MODELS = 512
 """Models a panel: the unit vectors of one take 12 MB at 6 000 stocks."""
 _UNIT_ROUNDOFF = 2.0**-24
 
+Maxima = list[Float64[np.ndarray, "_"]]
+"""One value a model, panel by panel; the last panel may be shorter."""
+
 
 @dataclass(frozen=True, slots=True)
 class Panel:
@@ -87,13 +90,13 @@ def cut_panels(ranks: Ranks, counted: Bool[np.ndarray, " model"]) -> list[Panel]
     ]
 
 
-def panels_best(maxima: Sequence[list[Float64[np.ndarray, " model"]]]) -> list[Float64[np.ndarray, " model"]]:
+def panels_best(maxima: Sequence[Maxima]) -> Maxima:
     """Merges what all starts of `pair_maxima` say: the elementwise maximum, NaN where nobody else counted."""
     merged = [np.max(np.stack(of_panel), axis=0) for of_panel in zip(*maxima, strict=True)]
     return [np.where(np.isfinite(best), best, np.nan) for best in merged]
 
 
-def pair_maxima(panels: Sequence[Panel], start: int) -> list[Float64[np.ndarray, " model"]]:
+def pair_maxima(panels: Sequence[Panel], start: int) -> Maxima:
     """Returns what the pairs (start, start), (start, start + 1), … say about the maximum of each panel's models.
 
     The round's `cwmm_max` is the elementwise maximum over all starts; -inf stands for no other submission.

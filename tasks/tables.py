@@ -126,7 +126,7 @@ class InputTable:
 
     def names(self, name: str, *, unique: bool = False) -> list[str]:
         """Returns a column of names, refusing null and empty ones and (if `unique`) each second mention."""
-        found: list[str] = self.arrow.column(name).cast(pa.string()).to_pylist()
+        found = [value or "" for value in self.arrow.column(name).cast(pa.string()).to_pylist()]
         self.refuse(name, [not value for value in found], "must not be null or empty")
         if unique:
             first = {value: row for row, value in reversed(list(enumerate(found)))}

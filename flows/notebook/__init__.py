@@ -1,6 +1,6 @@
 """What `import stakeweight` gives in a notebook: this package is installed under that name, beside the four layers.
 
-    scores = pandas.read_parquet(stakeweight.tables("out")["scores"])  # all rounds, with a column `round`
+`pandas.read_parquet(stakeweight.tables("out")["scores"])` reads the scores of all rounds, with a column `round`.
 """
 
 from tasks.published import tables

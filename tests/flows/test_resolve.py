@@ -1,6 +1,8 @@
 """The flow on real data: published scores, the ledger, and what a second run does."""
 
+import gc
 import json
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,6 +11,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from numerai_tools.scoring import correlation_contribution, feature_neutral_corr
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.objects import Artifact
 
 from flows.resolve import resolve
 from flows.session import Session
@@ -110,6 +115,30 @@ def test_resolve__names_every_file_of_the_revision_in_the_manifest(
     assert len(submissions) == 119
     assert manifest["seed"] == resolution.manifest.facts["seed"]
     assert manifest["supersedes"] is None
+
+
+def test_resolve__leaves_nothing_on_the_workers(session: Session, resolved: dict[int, tuple[Path, Resolution]]) -> None:
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while any(session.client.has_what().values()):
+        assert time.monotonic() < deadline, session.client.has_what()
+        time.sleep(0.1)
+
+
+def test_resolve__shows_its_table_and_progress_in_prefect(resolved: dict[int, tuple[Path, Resolution]]) -> None:
+    summary = resolved[117][1].summary
+    assert summary is not None
+    table = artifact("round-117")
+    rows = json.loads(table.data)
+    assert [row["model"] for row in rows] == [line.model for line in (*summary.best, *reversed(summary.worst))]
+    assert rows[0]["change"] == str(summary.best[0].change)
+    assert f"payout {summary.payout}" in table.description
+    assert artifact("round-117-progress").data == 100.0
+
+
+def artifact(key: str) -> Artifact:
+    with get_client(sync_client=True) as client:
+        return client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))[0]
 
 
 def test_resolve__does_nothing_the_second_time(resolved: dict[int, tuple[Path, Resolution]]) -> None:
