@@ -1,12 +1,12 @@
 """Runs every benchmark and prints one table each."""
 
-from benchmarks import bench_ingest, bench_resolve, bench_scoring
+from benchmarks import bench_ingest, bench_resolve, bench_scoring, bench_true_contribution
 from benchmarks.machine import describe
 
 
 def main() -> None:
     print(f"Measured on {describe()}.")
-    for benchmark in (bench_scoring, bench_ingest, bench_resolve):
+    for benchmark in (bench_scoring, bench_ingest, bench_resolve, bench_true_contribution):
         benchmark.main()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
-from scoring.errors import OperatorError, StakeweightError
+from scoring.errors import ConflictError, OperatorError, StakeweightError
 
 if TYPE_CHECKING:
     from infra.settings import Settings
@@ -33,12 +33,14 @@ app = typer.Typer(
 
 Data = Annotated[str, typer.Option(help="Directory or URL (s3://…) of the tournament.")]
 Out = Annotated[str, typer.Option(help="Directory or URL to publish to.")]
+Published = Annotated[str, typer.Option("--out", help="Directory or URL of what is published.")]
 Number = Annotated[int, typer.Option("--round", help="Number of the round.", min=0)]
 TournamentFile = Annotated[Path | None, typer.Option(help="Use this file in place of the data's tournament.toml.")]
 Revise = Annotated[bool, typer.Option(help="Publish a correction of a round that is published with other inputs.")]
 Scheduler = Annotated[str | None, typer.Option(help="A running Dask scheduler, tcp://… or tls://….")]
 Cluster = Annotated[str | None, typer.Option(help="'local', or a YAML file that describes the cluster to start.")]
 Workers = Annotated[int | None, typer.Option(help="Worker processes to start; default: one a core.", min=1)]
+Gpu = Annotated[bool, typer.Option("--gpu", help="Solve portfolios on workers that offer the resource GPU.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -67,6 +69,7 @@ def resolve(
     scheduler: Scheduler = None,
     cluster: Cluster = None,
     workers: Workers = None,
+    gpu: Gpu = False,
     as_json: AsJson = False,
 ) -> None:
     """Score one round and publish its ledger."""
@@ -74,8 +77,36 @@ def resolve(
     from tasks.plan import RoundRequest
 
     request = RoundRequest(data, out, number, tournament, revise)
-    settings = _settings(scheduler=scheduler, cluster=cluster, workers=workers)
+    settings = _settings(scheduler=scheduler, cluster=cluster, workers=workers, gpu=gpu or None)
     print_resolution(_resolve(request, settings), as_json=as_json)
+
+
+@app.command()
+def verify(
+    out: Published,
+    number: Number,
+    data: Annotated[str | None, typer.Option(help="Recompute everything from this tournament.")] = None,
+    model: Annotated[str | None, typer.Option(help="Recompute this model's scores and payout.")] = None,
+    submission: Annotated[Path | None, typer.Option(help="The model's file, parquet or CSV.")] = None,
+    features: Annotated[Path | None, typer.Option(help="The round's features.parquet, for FNC.")] = None,
+    tournament: TournamentFile = None,
+    scheduler: Scheduler = None,
+    cluster: Cluster = None,
+    workers: Workers = None,
+    gpu: Gpu = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a published round: by itself, by one's own submission, or by computing it again."""
+    from flows import verify as flow
+    from flows.render import print_findings
+    from tasks.verify import VerifyRequest, own_files
+
+    request = VerifyRequest(out, number, own_files(model, submission, features), data, tournament)
+    settings = _settings(scheduler=scheduler, cluster=cluster, workers=workers, gpu=gpu or None)
+    findings = flow.verify(request, settings)
+    print_findings(findings, as_json=as_json)
+    if not findings.ok:
+        raise typer.Exit(ConflictError.exit_code)
 
 
 @app.command()
@@ -104,11 +135,13 @@ def main() -> None:
     except StakeweightError as error:
         _fail(str(error), error.exit_code)
     except TyperException as error:
+        if not error.format_message():  # no command was given: the help is printed already
+            sys.exit(USAGE)
         _fail(f"{error.format_message()}; see stakeweight --help", USAGE)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:
-        _fail("interrupted; nothing was published by this run", INTERRUPTED)
+        _fail("interrupted; run the same command again to see whether the round was published", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -128,12 +161,14 @@ def _resolve(request: "RoundRequest", settings: "Settings") -> "Resolution":
         return resolve(request.data, request.out, request.round, override, request.revise)
 
 
-def _settings(scheduler: str | None = None, cluster: str | None = None, workers: int | None = None) -> "Settings":
+def _settings(
+    scheduler: str | None = None, cluster: str | None = None, workers: int | None = None, gpu: bool | None = None
+) -> "Settings":
     from infra.errors import InfraError
     from infra.settings import read_settings
 
     try:
-        return read_settings(scheduler=scheduler, cluster=cluster, workers=workers)
+        return read_settings(scheduler=scheduler, cluster=cluster, workers=workers, gpu=gpu)
     except InfraError as error:
         raise OperatorError(str(error)) from error
 

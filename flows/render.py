@@ -1,21 +1,29 @@
-"""What a command prints: a table for people, JSON for programs, both from the same figures."""
+"""What a command prints: a table for people, JSON for programs, both from the same figures.
+
+Names are other people's text: none is taken for markup, breaks a line or acts on the terminal. The failure guarded
+against: a model named `[/b]`, at which the command ends as a bug after the round was published.
+"""
 
 import json
-from collections.abc import Sequence
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from tasks.conclude import Resolution
-from tasks.summary import SHOWN_SCORES, ModelLine, RoundSummary
+from tasks.findings import Findings
+from tasks.submission_file import printable
+from tasks.summary import SHOWN_SCORES, RoundSummary
 
 if TYPE_CHECKING:
     from scoring.synthetic import SyntheticSpec
 
 _PIPE_WIDTH = 120
+_LONGEST_LINE = 4_000
+_SCORE_WIDTH = 9
 
 
 def print_resolution(resolution: Resolution, *, as_json: bool) -> None:
@@ -29,10 +37,10 @@ def print_resolution(resolution: Resolution, *, as_json: bool) -> None:
     if resolution.summary is None:
         console.print(f"{what} was published before from the same inputs; nothing to do")
         return
-    currency = str(manifest.facts["currency"])
-    _print_summary(console, resolution.summary, currency, f"{manifest.facts['tournament']}: {what}")
+    currency = _plain(manifest.facts["currency"])
+    _print_summary(console, resolution.summary, currency, f"{_plain(manifest.facts['tournament'])}: {what}")
     for output in manifest.outputs.values():
-        console.print(f"  {output['path']}  {output['rows']} rows", soft_wrap=True)
+        console.print(f"  {_plain(output['path'])}  {output['rows']} rows", soft_wrap=True)
 
 
 def print_written(directory: Path, spec: "SyntheticSpec", *, as_json: bool) -> None:
@@ -43,38 +51,62 @@ def print_written(directory: Path, spec: "SyntheticSpec", *, as_json: bool) -> N
         return
     last = spec.first_round + spec.rounds - 1
     _console().print(
-        f"{directory}: rounds {spec.first_round} to {last}, {spec.models} models, {spec.stocks} stocks",
+        f"{_plain(directory)}: rounds {spec.first_round} to {last}, {spec.models} models, {spec.stocks} stocks",
         soft_wrap=True,
+    )
+
+
+def print_findings(findings: Findings, *, as_json: bool) -> None:
+    """Prints what a verification found, the problems last, where a terminal shows them."""
+    lines = {"checked": findings.checked, "notes": findings.notes, "problems": findings.problems}
+    if as_json:
+        print(json.dumps({"ok": findings.ok, **lines}))
+        return
+    for kind, found in lines.items():
+        for line in found:
+            print(f"{kind.removesuffix('s'):<8} {_plain(line)}")
+    print(
+        "everything agrees" if findings.ok else f"{len(findings.problems)} problems: what is published does not agree"
     )
 
 
 def _print_summary(console: Console, summary: RoundSummary, currency: str, title: str) -> None:
     statuses = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
-    console.print(f"[bold]{title}[/bold]", highlight=False)
+    console.print(title, style="bold", highlight=False)
     console.print(f"  models   {summary.models}: {statuses}", highlight=False)
     for name, amount in (("at risk", summary.at_risk), ("paid", summary.payout), ("burned", summary.burn)):
-        console.print(f"  {name:<8} {amount} {currency}", highlight=False)
+        console.print(f"  {name:<8} {amount:f} {currency}", highlight=False)
     console.print(f"  factor   {summary.factor}", highlight=False)
-    table = Table("model", f"at risk, {currency}", f"change, {currency}", *SHOWN_SCORES, box=None, pad_edge=True)
+    lines = (*summary.best, *reversed(summary.worst))
+    keys = [key for key in SHOWN_SCORES if any(line.scores.get(key) is not None for line in lines)]
+    names = [_plain(line.model) for line in lines]
+    room = console.width - max(map(len, [*names, "meta model"])) - len(currency) * 2 - 24
+    keys = keys[: max(1, room // _SCORE_WIDTH)]  # on a narrow terminal who won matters more than every score
+    model = Column("model", no_wrap=True)
+    table = Table(model, f"at risk, {currency}", f"change, {currency}", *keys, box=None, pad_edge=True)
     for column in table.columns[1:]:
         column.justify = "right"
-    _add_lines(table, summary.best)
-    table.add_section()
-    _add_lines(table, tuple(reversed(summary.worst)))
+    table.add_row("meta model", "", "", *(_short(summary.meta_model.get(key)) for key in keys))
+    for name, line in zip(names, lines, strict=True):
+        scores = (_short(line.scores.get(key)) for key in keys)
+        table.add_row(name, f"{line.at_risk:.2f}", f"{line.change:+.4f}", *scores)
     console.print(table)
-
-
-def _add_lines(table: Table, lines: Sequence[ModelLine]) -> None:
-    for line in lines:
-        scores = [_short(line.scores.get(key)) for key in SHOWN_SCORES]
-        table.add_row(line.model, f"{line.at_risk:.2f}", f"{line.change:+.4f}", *scores)
 
 
 def _short(score: Decimal | None) -> str:
     return "" if score is None else f"{score:+.4f}"
 
 
+def _plain(name: object) -> str:
+    """Returns a name or a path as one line of characters that standard output can encode."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return printable(str(name), _LONGEST_LINE).encode(encoding, "backslashreplace").decode(encoding)
+
+
 def _console() -> Console:
-    """A console as wide as the terminal; in a pipe wide enough for a row of the table."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_PIPE_WIDTH)
+    """A console as wide as the terminal; in a pipe wide enough for a row of the table.
+
+    Markup is off for all of it, and so are codes such as `:smile:`, which escaping the markup would leave.
+    """
+    console = Console(markup=False, emoji=False)
+    return console if console.is_terminal else Console(markup=False, emoji=False, width=_PIPE_WIDTH)

@@ -13,7 +13,10 @@ from pathlib import Path
 from prefect import flow
 
 from flows.artifacts import ShownProgress, show_round
+from flows.calls import Needs
 from flows.runtime import Unit, UnitRunner, finish, gather, map_units, run_unit
+from flows.session import current_session
+from scoring.true_contribution import TrueContribution
 from tasks.conclude import Resolution, Work, conclude
 from tasks.ingest import Block, Receipt, Source, cut_blocks, ingest_block, receipts_of
 from tasks.meta_models import (
@@ -29,7 +32,8 @@ from tasks.meta_models import (
     weigh,
 )
 from tasks.plan import AlreadyPublished, RoundPlan, RoundRequest, plan_round
-from tasks.scores import merge_pairs, score, score_pairs
+from tasks.scores import merge_pairs, score, score_pairs, vectors_to_publish
+from tasks.true_contribution import PortfolioFacts, chunks, merge_chunks, optimise, pull_back
 
 MERGED_AT_ONCE = 16
 """Shares a merge: a tree of merges keeps memory bounded however many blocks a round has."""
@@ -70,23 +74,27 @@ def _work(plan: RoundPlan, shown: ShownProgress) -> Work:
     options, targets = plan.tournament.scores, plan.targets
     blocks, receipts = _ingest(plan, plan.sources, "submissions")
     shown.step()
-    weights = weigh([r for block in receipts for r in block], plan.inputs.stakes, plan.inputs.round.seed, options)
+    all_receipts = [r for block in receipts for r in block]
+    dropout = None if plan.portfolio is None else plan.tournament.true_contribution
+    weights = weigh(all_receipts, plan.inputs.stakes, plan.inputs.round.seed, options, dropout)
     parts = [weights.of([r.model for r in block if r.digest is not None]) for block in receipts]
     benchmark, benchmark_receipts = _benchmark(plan)
     merged = _merged(plan, blocks, parts)
     shown.step()
     bags = map_units(price_bag, range(options.bags), merged, targets)
     facts = RoundFacts(targets, plan.inputs.features, options, weights.others)
+    true_contribution = _true_contribution(plan, merged)
     bag_results = gather(bags, "bags")
     shown.step()
-    vectors = run_unit(vectors_of_round, facts, merged, bags, benchmark)
+    vectors = run_unit(vectors_of_round, facts, merged, bags, benchmark, true_contribution)
+    published = run_unit(vectors_to_publish, vectors)
     scored = [run_unit(score, block, part, vectors) for block, part in zip(blocks, parts, strict=True)]
     pairs = map_units(score_pairs, range(len(blocks)), blocks, parts) if options.pairwise else []
     columns = gather(scored, "scores")
     columns += merge_pairs(parts, gather(pairs, "pairs")) if pairs else []
     shown.step()
-    all_receipts = [r for block in receipts for r in block]
-    return Work(all_receipts, benchmark_receipts, columns, vectors.small(), bag_results, weights.draws)
+    found = None if true_contribution is None else true_contribution.small()
+    return Work(all_receipts, benchmark_receipts, columns, published.small(), bag_results, weights.draws, found)
 
 
 def _ingest(
@@ -106,6 +114,22 @@ def _merged(plan: RoundPlan, blocks: Sequence[Unit[Block]], parts: Sequence[Weig
         shares = [run_unit(merge_sums, shares[at : at + MERGED_AT_ONCE]) for at in cuts]
     finish(shares, "meta model")
     return shares[0]
+
+
+def _true_contribution(plan: RoundPlan, merged: Unit[BlockSums]) -> Unit[TrueContribution] | None:
+    """Solves the portfolio and its dropout bags, where the round asks for True Contribution."""
+    terms, covariance, options = plan.portfolio, plan.inputs.factor_covariance, plan.tournament.true_contribution
+    if terms is None or covariance is None:
+        return None
+    gpu = current_session().settings.gpu
+    facts = PortfolioFacts(
+        plan.inputs.universe, covariance, plan.targets, terms, options, device="cuda" if gpu else "cpu"
+    )
+    needs = Needs(resources={"GPU": 1.0}) if gpu else None
+    portfolio = run_unit(optimise, merged, facts, needs=needs)
+    solved = map_units(pull_back, chunks(options), merged, portfolio, facts, needs=needs)
+    finish(solved, "portfolios")
+    return run_unit(merge_chunks, solved, portfolio, facts)
 
 
 def _benchmark(plan: RoundPlan) -> tuple[Unit[Vector] | None, list[Receipt]]:

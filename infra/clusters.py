@@ -2,7 +2,8 @@
 
 Three sources: a scheduler that already runs (`tcp://…`, `tls://…`), the packaged `local` cluster, or a YAML file in
 the same form. Guards against the failures seen with clusters: a scheduler that never answers, a scheduler without a
-single worker (units would wait for ever), and worker processes that outlive the command.
+single worker (units would wait for ever), worker processes that outlive the command, and a mistake in the file or the
+address that Dask answers with pages of tracebacks, from each worker its own: it ends in one line.
 """
 
 import importlib
@@ -14,16 +15,19 @@ from dataclasses import dataclass
 from importlib import resources
 from multiprocessing import resource_tracker
 from pathlib import Path
+from ssl import SSLError
 from typing import Any
 
 import dask
 import yaml
-from distributed import Client
+from distributed import Client, LocalCluster
 
-from infra.errors import InfraError
+from infra.errors import InfraError, one_line
 from infra.settings import Settings
 
 _SPEC_KEYS = {"cluster_class", "cluster_kwargs", "dask_config"}
+_MAPPINGS = ("cluster_kwargs", "dask_config")
+_QUIET_WORKERS = {"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical"}  # unless the file asks
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +38,28 @@ class ClusterSpec:
     cluster_kwargs: Mapping[str, Any]
     dask_config: Mapping[str, Any]
 
-    def build(self, workers: int | None) -> Any:
+    def build(self, settings: Settings) -> Any:
         """Starts the cluster.
 
         Args:
-            workers: number of workers, or None for what the spec says.
+            settings: with the number of workers, or None for what the spec says, and whether they offer a GPU.
 
         Raises:
-            InfraError: the class cannot be imported or refuses its arguments.
+            InfraError: the class cannot be imported, refuses its arguments, does not start, or is no cluster.
         """
         module, _, name = self.cluster_class.rpartition(".")
-        chosen = {} if workers is None else {"n_workers": workers}
+        chosen: dict[str, Any] = {} if settings.workers is None else {"n_workers": settings.workers}
+        if settings.gpu:
+            chosen["resources"] = {"GPU": 1}
         try:
-            return getattr(importlib.import_module(module), name)(**{**self.cluster_kwargs, **chosen})
-        except (ImportError, AttributeError, TypeError, ValueError, OSError) as error:
-            raise InfraError(f"cluster {self.cluster_class}: {error}") from error
+            kind = getattr(importlib.import_module(module), name)
+            quiet = {"silence_logs": logging.CRITICAL} if kind is LocalCluster else {}
+            cluster = kind(**{**quiet, **self.cluster_kwargs, **chosen})
+        except Exception as error:  # whatever a class of the operator's choice raises
+            raise InfraError(f"cluster {self.cluster_class}: {one_line(error)}") from error
+        if not (hasattr(cluster, "scheduler_address") and hasattr(cluster, "__exit__")):
+            raise InfraError(f"cluster {self.cluster_class}: is no Dask cluster")
+        return cluster
 
 
 def read_spec(cluster: str) -> ClusterSpec:
@@ -63,11 +74,24 @@ def read_spec(cluster: str) -> ClusterSpec:
     file = resources.files("infra") / "cluster_specs" / "local.yaml" if cluster == "local" else Path(cluster)
     try:
         spec = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InfraError(f"cluster {cluster!r}: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        where = error.problem_mark or error.context_mark
+        place = f"line {where.line + 1}, column {where.column + 1}: " if where else ""
+        raise InfraError(f"cluster {cluster!r}: {place}{error.problem or error.context}") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: not UTF-8, or no such date
+        raise InfraError(f"cluster {cluster!r}: {one_line(error)}") from error
     if not isinstance(spec, dict) or "cluster_class" not in spec or not spec.keys() <= _SPEC_KEYS:
         raise InfraError(f"cluster {cluster!r}: needs cluster_class and may have {sorted(_SPEC_KEYS)}, nothing else")
-    return ClusterSpec(spec["cluster_class"], spec.get("cluster_kwargs") or {}, spec.get("dask_config") or {})
+    if not isinstance(spec["cluster_class"], str):
+        raise InfraError(f"cluster {cluster!r}: cluster_class must be an import path, found {spec['cluster_class']!r}")
+    return ClusterSpec(spec["cluster_class"], *(_mapping(cluster, spec, key) for key in _MAPPINGS))
+
+
+def _mapping(cluster: str, spec: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = {} if spec.get(key) is None else spec[key]
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise InfraError(f"cluster {cluster!r}: {key} must be a mapping of names to values, found {found!r}")
+    return found
 
 
 @contextmanager
@@ -75,18 +99,25 @@ def open_cluster(settings: Settings) -> Iterator[Client]:
     """Yields a client with at least one worker; a cluster started here is gone afterwards, also after an exception.
 
     Raises:
-        InfraError: no scheduler answers at the address, or it shows no worker in time.
+        InfraError: the cluster cannot be started, no scheduler answers at the address, or it shows no worker in time.
     """
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         address: Any = settings.scheduler
         if settings.scheduler is None:
             spec = read_spec(settings.cluster)
-            stack.enter_context(dask.config.set(spec.dask_config))
+            stack.enter_context(_dask_config(spec))
             with _interrupts_wait():
-                cluster = spec.build(settings.workers)
+                cluster = spec.build(settings)
             address = stack.enter_context(cluster)
         yield stack.enter_context(_connect(address, settings))
+
+
+def _dask_config(spec: ClusterSpec) -> dask.config.set:
+    try:
+        return dask.config.set({**_QUIET_WORKERS, **spec.dask_config})
+    except Exception as error:  # Dask does not check: what it raises depends on where a value does not fit
+        raise InfraError(f"cluster {spec.cluster_class}: dask_config: {one_line(error)}") from error
 
 
 @contextmanager
@@ -108,11 +139,20 @@ def _connect(address: Any, settings: Settings) -> Client:
     where = settings.scheduler or f"cluster {settings.cluster!r}"
     try:
         client = Client(address, timeout=settings.connect_limit_s, name="stakeweight")
-    except OSError as error:  # TimeoutError included
-        raise InfraError(f"no scheduler answered at {where} within {settings.connect_limit_s:g} s") from error
+    except Exception as error:  # whatever Dask finds wrong with an address or with its own settings
+        raise InfraError(_why_no_client(error, where, settings.connect_limit_s)) from error
     try:
         client.wait_for_workers(1, timeout=settings.connect_limit_s)
-    except TimeoutError as error:
+    except OSError as error:  # TimeoutError included
         client.close()
         raise InfraError(f"{where} showed no worker within {settings.connect_limit_s:g} s") from error
     return client
+
+
+def _why_no_client(error: Exception, where: str, limit_s: float) -> str:
+    if where.startswith("tls://") and isinstance(error, (TypeError, FileNotFoundError, PermissionError, SSLError)):
+        why = f": {one_line(error)}" if isinstance(error, OSError) else ""
+        return f"{where} needs the certificates that Dask's settings name (distributed.comm.tls){why}"
+    if isinstance(error, OSError):  # TimeoutError included
+        return f"no scheduler answered at {where} within {limit_s:g} s"
+    return f"{where}: {one_line(error)}"

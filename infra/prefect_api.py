@@ -9,18 +9,27 @@ API is started here, once, and held on three simple ropes:
 * it lives in a session of its own, so that Ctrl-C in the terminal cannot take it away before the run is reported;
 * its standard input is a pipe from this process: when this process ends, however it ends, the pipe closes and the
   API exits.
+
+Two more failures are guarded against. Two first runs at once would both create the database that all runs of a person
+share, and one would fail: the API process holds a lock until it answers. And a proxy of the environment would be asked
+for an API that only this machine can reach.
 """
 
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO
 
 from infra.errors import InfraError
 from infra.settings import Settings
@@ -46,16 +55,29 @@ _EMBEDDED = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
 }
+_LOCK = "stakeweight-start.lock"
 _SERVER = """
-import socket, sys, threading, uvicorn
-config = uvicorn.Config("prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on")
-server = uvicorn.Server(config)
+import contextlib, fcntl, os, socket, sys, threading, uvicorn
+sockets, lock, locked = [socket.socket(fileno=int(sys.argv[1]))], int(sys.argv[2]), threading.Event()
+class Server(uvicorn.Server):
+    async def startup(self, sockets=None):
+        await super().startup(sockets)
+        os.close(lock)
+server = Server(uvicorn.Config("prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on"))
 def stop_with_parent():
     sys.stdin.read()
     server.should_exit = True
+    if not locked.is_set():
+        os._exit(1)  # nothing is begun, and the wait for the lock cannot be ended otherwise
 threading.Thread(target=stop_with_parent, daemon=True).start()
-server.run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+with contextlib.suppress(OSError):  # a file system without locks
+    fcntl.flock(lock, fcntl.LOCK_EX)
+locked.set()
+server.run(sockets)
 """
+_LOOPBACK = "127.0.0.1,localhost"
+_RAISED = re.compile(r"[\w.]+(Error|Exception|Interrupt|Exit)\b")
+_LONGEST_LINE = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +87,12 @@ class PrefectApi:
     Attributes:
         url: what `PREFECT_API_URL` is set to.
         limit_s: seconds in which it must answer.
+        errors: what the embedded API writes to its standard error; None for an API that runs elsewhere.
     """
 
     url: str
     limit_s: float
+    errors: IO[bytes] | None = None
 
     def wait(self) -> None:
         """Returns when the API answers.
@@ -76,10 +100,13 @@ class PrefectApi:
         Raises:
             InfraError: it does not answer within the limit.
         """
+        direct: dict[str, str] | None = None if self.errors is None else {}  # the embedded one is never behind a proxy
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler(direct))
         try:
-            urllib.request.urlopen(f"{self.url}/health", timeout=self.limit_s).close()
+            opener.open(f"{self.url}/health", timeout=self.limit_s).close()
         except (OSError, urllib.error.URLError, ValueError) as error:
-            raise InfraError(f"no Prefect API answers at {self.url}: {error}") from error
+            cause = "" if self.errors is None else _last_error(self.errors)
+            raise InfraError(f"no Prefect API answers at {self.url}: {cause or error}") from error
 
 
 @contextmanager
@@ -87,35 +114,64 @@ def prefect_api(settings: Settings) -> Iterator[PrefectApi]:
     """Starts the embedded API, or names the running one, and points Prefect to it until the block ends.
 
     Returns at once: start other things, then call `wait()`.
+
+    Raises:
+        InfraError: Prefect's home, where the embedded API has its database, cannot be written.
     """
     if settings.prefect_api_url is not None:
         with _environment({**QUIET_AND_OFFLINE, "PREFECT_API_URL": settings.prefect_api_url}):
             yield PrefectApi(settings.prefect_api_url, limit_s=10.0)
         return
-    with socket.socket() as listener:
+    with socket.socket() as listener, tempfile.TemporaryFile() as errors:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)
-        process = _start_server(listener)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        with _open_lock() as lock, listener:  # from here on they are the API's own: it is gone when its socket is
+            process = _start_server(listener, lock, errors)
+        try:
+            with _environment({**QUIET_AND_OFFLINE, "PREFECT_API_URL": url}, _no_proxy()), _embedded_settings(url):
+                try:
+                    yield PrefectApi(url, settings.api_start_limit_s, errors)
+                finally:
+                    _drain()
+        finally:
+            _stop(process)
+
+
+def _open_lock() -> IO[bytes]:
+    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
     try:
-        with _environment({**QUIET_AND_OFFLINE, "PREFECT_API_URL": url}), _embedded_settings(url):
-            try:
-                yield PrefectApi(url, settings.api_start_limit_s)
-            finally:
-                _drain()
-    finally:
-        _stop(process)
+        home.mkdir(parents=True, exist_ok=True)
+        return (home / _LOCK).open("ab")
+    except OSError as error:
+        raise InfraError(f"{home}: Prefect's home (PREFECT_HOME) must be writable: {error.strerror}") from error
 
 
-def _start_server(listener: socket.socket) -> subprocess.Popen[bytes]:
-    descriptor = listener.fileno()
+def _start_server(listener: socket.socket, lock: IO[bytes], errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    descriptors = [listener.fileno(), lock.fileno()]
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", _SERVER, str(descriptor)],
-        pass_fds=[descriptor],
+        [sys.executable, "-W", "ignore", "-c", _SERVER, *map(str, descriptors)],
+        pass_fds=descriptors,
         stdin=subprocess.PIPE,
+        stderr=errors,
         start_new_session=True,
         env={**QUIET_AND_OFFLINE, **os.environ, **_EMBEDDED},
     )
+
+
+def _last_error(errors: IO[bytes]) -> str:
+    """Returns the line that says why the API did not start: the last that names an exception, or the last of all."""
+    errors.seek(0)
+    lines = [line.strip() for line in errors.read().decode(errors="replace").splitlines() if line.strip()]
+    raised = [line for line in lines if _RAISED.match(line)]
+    return (raised or lines or [""])[-1][:_LONGEST_LINE]
+
+
+def _no_proxy() -> dict[str, str]:
+    """Returns the variables that keep clients from asking a proxy for this machine; every client reads its own case."""
+    lower, upper = os.environ.get("no_proxy"), os.environ.get("NO_PROXY")
+    hosts = {"no_proxy": lower or upper or "", "NO_PROXY": upper or lower or ""}
+    return {name: f"{own},{_LOOPBACK}".lstrip(",") for name, own in hosts.items() if own.strip() != "*"}
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -130,16 +186,25 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
-    """Adds variables that are not set yet, makes Prefect read them again, and takes them away afterwards."""
-    added = {name: value for name, value in defaults.items() if name not in os.environ}
+def _environment(defaults: Mapping[str, str], forced: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
+    """Sets variables, makes Prefect read them again, and puts back what was there.
+
+    Args:
+        defaults: set only where the person has not set them.
+        forced: set in any case.
+    """
+    added = {name: value for name, value in defaults.items() if name not in os.environ} | dict(forced)
+    before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
     _refresh_prefect(show_runs="PREFECT_LOGGING_LEVEL" not in added)
     try:
         yield
     finally:
-        for name in added:
-            os.environ.pop(name, None)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
         _refresh_prefect(show_runs=True)
 
 

@@ -30,6 +30,7 @@ class Settings(BaseSettings):
         scheduler: address of a running Dask scheduler; its certificates for `tls://` stand in Dask's own settings.
         cluster: `local`, or a YAML file that describes the cluster to start; unused when `scheduler` is given.
         workers: worker processes of a started cluster; default: what the cluster's file says, else one a core.
+        gpu: solve portfolios on workers that offer the resource GPU; a cluster started here offers it itself.
         connect_limit_s: seconds in which a scheduler must answer and show its first worker.
         api_start_limit_s: seconds in which the embedded Prefect API must start; 14 s were measured for the first
             start on a machine, which creates the database, and 4 s for the later ones.
@@ -44,6 +45,7 @@ class Settings(BaseSettings):
     scheduler: Annotated[str, AfterValidator(_scheduler_address)] | None = None
     cluster: str = "local"
     workers: PositiveInt | None = None
+    gpu: bool = False
     connect_limit_s: PositiveFloat = 30.0
     api_start_limit_s: PositiveFloat = 120.0
     unit_limit_s: PositiveFloat = 600.0

@@ -16,7 +16,7 @@ from decimal import ROUND_FLOOR, Decimal
 from enum import IntEnum
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from scoring.rounds import ScoreOptions
 from scoring.weights import stake_weights
@@ -45,10 +45,14 @@ def random_words(seed: int, purpose: Purpose, bag: int) -> Iterator[int]:
         purpose: what the words are for.
         bag: the bag's number, ≥ 0.
     """
-    key = np.array([seed, int(purpose)], dtype=np.uint64)
-    stream = np.random.Philox(key=key, counter=np.array([0, bag, 0, 0], dtype=np.uint64))
+    stream = _stream(seed, purpose, bag)
     while True:
         yield from stream.random_raw(_WORDS_AT_ONCE).tolist()
+
+
+def _stream(seed: int, purpose: Purpose, bag: int) -> np.random.Philox:
+    key = np.array([seed, int(purpose)], dtype=np.uint64)
+    return np.random.Philox(key=key, counter=np.array([0, bag, 0, 0], dtype=np.uint64))
 
 
 def draw_counts(words: Iterator[int], stakers: int, draws: int) -> list[int]:
@@ -69,6 +73,29 @@ def draw_counts(words: Iterator[int], stakers: int, draws: int) -> list[int]:
 def number_of_draws(stakers: int, fraction: Decimal) -> int:
     """Returns ⌊fraction · stakers + ½⌋, exactly, but at least one: an empty bag has no meta model."""
     return max(1, int((fraction * stakers + Decimal("0.5")).to_integral_value(ROUND_FLOOR)))
+
+
+def dropout_kept(
+    atoms: Sequence[int], seed: int, bags: int, dropout: Decimal, *, first: int = 0
+) -> Bool[np.ndarray, "bag model"]:
+    """Returns who survives each dropout bag: every staked model is dropped independently.
+
+    A model is dropped where its word of the bag's stream, one a staked model in the order of names, is below
+    dropout · 2^64.
+
+    Args:
+        atoms: stakes in atoms by model, sorted by name; 0 for models that do not count.
+        seed: the round's seed.
+        bags: how many.
+        dropout: share to drop, 0 ≤ dropout < 1.
+        first: number of the first bag.
+    """
+    staked = np.flatnonzero([stake > 0 for stake in atoms])
+    limit = np.uint64(int(dropout * _WORD))
+    kept = np.zeros((bags, len(atoms)), dtype=bool)
+    for bag in range(bags):
+        kept[bag, staked] = _stream(seed, Purpose.TC_DROPOUT, first + bag).random_raw(staked.size) >= limit
+    return kept
 
 
 def bag_weights(

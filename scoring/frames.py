@@ -155,6 +155,8 @@ def mmc_bagged(
         fraction: share of the stakers drawn into a bag, with replacement.
         accounts: by model; where given, accounts are drawn instead of models.
     """
+    if not 0 <= seed < 2**64:
+        raise OperatorError(f"seed: must be from 0 to 2^64 − 1, found {seed}")
     ranks, ids = _ranks(predictions)
     targets = _targets(ids, target)
     options = ScoreOptions(
@@ -205,7 +207,7 @@ def _targets(ids: pd.Index, target: pd.Series) -> Targets:
                 f"{name}: at least {MIN_COMMON_SHARE:.0%} of its ids must be common with the other side, "
                 f"found {positions.size} of {size}"
             )
-    values = known.loc[ids[positions]].to_numpy(dtype=np.float64)
+    values = _finite("target", known.loc[ids[positions]].to_numpy(dtype=np.float64))
     full = known.sort_index().to_numpy(dtype=np.float64)
     return Targets(positions, values, correlation.total(full) / full.size)
 
@@ -230,11 +232,19 @@ def _aligned(series: pd.Series, ids: pd.Index) -> Float64[np.ndarray, " stock"]:
     missing = ids.difference(series.index)
     if len(missing):
         raise OperatorError(f"meta model: needs every id of the predictions; {len(missing)} are missing")
-    return series.loc[ids].to_numpy(dtype=np.float64)
+    return _finite("meta model", series.loc[ids].to_numpy(dtype=np.float64))
+
+
+def _finite(what: str, values: Float64[np.ndarray, " any"]) -> Float64[np.ndarray, " any"]:
+    if not np.isfinite(values).all():
+        wrong = values[~np.isfinite(values)]
+        raise OperatorError(f"{what}: must be finite; {wrong.size} of {values.size} are not, e.g. {wrong[0]}")
+    return values
 
 
 def _atoms(stakes: pd.Series, ranks: Ranks) -> list[int]:
     """Returns the stakes as integers in one common unit, exactly."""
+    _finite("stakes", stakes.to_numpy(dtype=np.float64))
     known = {str(model): Fraction(stake) for model, stake in stakes.items()}
     exact = [known.get(model, Fraction(0)) for model in ranks.models]
     if min(exact) < 0 or max(exact) == 0:

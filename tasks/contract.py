@@ -81,9 +81,10 @@ BAGS = pa.schema(
         _text("status", "how the bag's portfolio was solved; null for mmc_bagged"),
         _field("iterations", pa.int32(), "count", "iterations of the solver"),
         _number("gap", "1", "relative duality gap at the solution"),
-        _number("infeasibility", "capital", "largest violation of a constraint"),
+        _number("infeasibility", "leverage", "largest violation of a constraint"),
         _number("margin", "1", "distance of the closest constraint from changing its side"),
         _field("fallback", pa.bool_(), "", "whether another solver had to finish the bag"),
+        _field("pinned_groups", pa.int32(), "count", "groups whose stocks are all at 0 or at the cap; harmless"),
     ]
 )
 """A row a bag."""
@@ -113,7 +114,7 @@ LEDGER = pa.schema(
         _text("status", "what happened to the row, as a code"),
         _text("reason", "why, for people"),
         _field("revision", pa.int32(), "", "revision of the round that published the row", required=True),
-        _text("rules_id", "digest of the rules the row was paid by", required=True),
+        _text("rules_id", "the rules the row was paid by, <book>:R<first round>", required=True),
     ]
 )
 """A row a model, and one each for the treasury and the burn account."""

@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
+from jaxtyping import Float64
+
 from scoring.bags import round_seed
 from scoring.errors import OperatorError
 from scoring.rounds import Features, Round, Targets, Universe
 from scoring.stakes import Stakes
 from tasks.stakes import parse_benchmark_stakes, parse_stakes
-from tasks.stocks import parse_features, parse_targets, parse_universe
+from tasks.stocks import parse_factor_covariance, parse_features, parse_targets, parse_universe
 from tasks.store import MissingFileError, Store
 from tasks.toml_file import parse_toml
 from tasks.tournament import Tournament
@@ -40,6 +43,7 @@ class RoundInputs:
         universe: its stocks.
         targets: what happened; None where it has not happened yet.
         features: for FNC; None where there is no such table.
+        factor_covariance: (factor, factor) in the order of the universe's factors; None where it is not needed.
         stakes: who is at risk with how much, with or without a submission.
         benchmark_stakes: weights of the benchmark models; None where there is no such table.
         hashes: hexadecimal SHA-256 of every file as read, by its path in the store.
@@ -49,6 +53,7 @@ class RoundInputs:
     universe: Universe
     targets: Targets | None
     features: Features | None
+    factor_covariance: Float64[np.ndarray, "factor factor"] | None
     stakes: Stakes
     benchmark_stakes: Stakes | None
     hashes: Mapping[str, str]
@@ -79,13 +84,16 @@ def read_round(store: Store, tournament: Tournament, number: int) -> RoundInputs
     files = _RoundFiles(store, number)
     calendar = files.required("round.toml", partial(_parse_round, tournament=tournament, number=number))
     universe = files.required("universe.parquet", parse_universe)
+    covariance_of = partial(parse_factor_covariance, universe=universe)
     stakes_of = partial(parse_stakes, decimals=tournament.decimals, closes_at=calendar.closes_at)
+    needs_risk = tournament.terms_of_portfolio(number) is not None
     benchmark_stakes_of = partial(parse_benchmark_stakes, decimals=tournament.decimals)
     return RoundInputs(
         round=calendar,
         universe=universe,
         targets=files.optional("targets.parquet", partial(parse_targets, universe=universe)),
         features=files.optional("features.parquet", partial(parse_features, universe=universe)),
+        factor_covariance=files.required("factor_covariance.parquet", covariance_of) if needs_risk else None,
         stakes=files.required("stakes.parquet", stakes_of),
         benchmark_stakes=files.optional("benchmark_stakes.parquet", benchmark_stakes_of),
         hashes=dict(sorted(files.hashes.items())),

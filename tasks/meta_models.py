@@ -4,22 +4,24 @@ Receipts and stakes decide whose predictions count; each block adds up its share
 the meta model, one meta model a bag, and the vectors with which every block scores itself.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 
-from scoring.bags import bag_weights, number_of_draws
+from scoring.bags import bag_weights, dropout_kept, number_of_draws
 from scoring.contribution import bag_price, mean_price
 from scoring.correlation import corr, corr_reference
-from scoring.errors import NotDueError, OperatorError
-from scoring.meta_model import Sums, from_sums, partial_sums, zero
+from scoring.errors import NotDueError, OperatorError, StakeweightError, UntrustworthyError
+from scoring.meta_model import from_sums, kept_sums, partial_sums, zero
 from scoring.pairwise import mean_sums
 from scoring.ranks import rank_vector
-from scoring.rounds import Features, ScoreOptions, Targets
+from scoring.rounds import Features, ScoreOptions, Targets, TrueContributionOptions
 from scoring.score_table import MetaModels, ScoringVectors, scoring_vectors
 from scoring.stakes import Stakes
+from scoring.true_contribution import TrueContribution
 from scoring.weights import stake_weights
 from tasks.ingest import Block, Receipt
 
@@ -32,15 +34,19 @@ class Weights:
 
     Attributes:
         models: valid submissions, sorted by model.
-        counted: (model,) whether each is on time.
+        on_time: (model,) whether each is on time.
+        counted: (model,) whether each is on time and staked, and so moves others' scores.
         sums: (1 + bag, model) weights; row 0 is the meta model, all others are bags.
+        kept: (dropout bag, model) who survives each bag of True Contribution; no rows where it is not asked for.
         others: number of counted models.
         draws: stakers drawn into each bag.
     """
 
     models: tuple[str, ...]
+    on_time: Bool[np.ndarray, " model"]
     counted: Bool[np.ndarray, " model"]
     sums: Float64[np.ndarray, "sum model"]
+    kept: Bool[np.ndarray, "dropout model"]
     others: int
     draws: int
 
@@ -48,7 +54,15 @@ class Weights:
         """Returns the part of a block that holds these models."""
         place = {model: index for index, model in enumerate(self.models)}
         rows = [place[model] for model in models]
-        return replace(self, models=tuple(models), counted=self.counted[rows], sums=self.sums[:, rows])
+        return Weights(
+            models=tuple(models),
+            on_time=self.on_time[rows],
+            counted=self.counted[rows],
+            sums=self.sums[:, rows],
+            kept=self.kept[:, rows],
+            others=self.others,
+            draws=self.draws,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +73,7 @@ class RoundFacts:
         targets: of the scored stocks.
         features: over the universe; None leaves FNC out.
         options: the operator's choices.
-        others: valid submissions on time.
+        others: valid submissions on time that are staked.
     """
 
     targets: Targets
@@ -75,10 +89,12 @@ class BlockSums:
     Attributes:
         weighted: (1 + bag, stock).
         mean: (1, stock) for `cwmm_mean`; zeros where pairs are not asked for.
+        dropout: (dropout bag, stock) the survivors of each bag of True Contribution.
     """
 
-    weighted: Sums
-    mean: Sums
+    weighted: Int64[np.ndarray, "sum stock"]
+    mean: Int64[np.ndarray, "1 stock"]
+    dropout: Int64[np.ndarray, "dropout stock"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,26 +112,55 @@ class BagResult:
     corr: float
 
 
-def weigh(receipts: Sequence[Receipt], stakes: Stakes, seed: int, options: ScoreOptions) -> Weights:
+def weigh(
+    receipts: Sequence[Receipt],
+    stakes: Stakes,
+    seed: int,
+    options: ScoreOptions,
+    dropout: TrueContributionOptions | None = None,
+) -> Weights:
     """Returns the weights of all valid submissions.
+
+    Args:
+        receipts: of all submissions.
+        stakes: all stakes of the round.
+        seed: the round's.
+        options: for bagged MMC.
+        dropout: for True Contribution; None where it is not asked for.
 
     Raises:
         NotDueError: nothing is at risk, so that no meta model exists and there is nothing to pay.
+        UntrustworthyError: nothing is at risk, and submissions were refused.
     """
     known = stakes.by_model()
     models = tuple(sorted(receipt.model for receipt in receipts if receipt.digest is not None))
-    counted = np.array([model not in known or not known[model].late for model in models], dtype=bool)
-    atoms = [
-        known[model].atoms if model in known and on_time else 0 for model, on_time in zip(models, counted, strict=True)
-    ]
-    stakers = sum(stake > 0 for stake in atoms)
+    on_time = np.array([model not in known or not known[model].late for model in models], dtype=bool)
+    atoms = [known[model].atoms if model in known and not known[model].late else 0 for model in models]
+    counted = np.array([stake > 0 for stake in atoms], dtype=bool)
+    stakers = int(counted.sum())
     if not stakers:
-        raise NotDueError("nothing to pay: no model has both a stake and a valid submission on time")
+        raise _nobody_at_risk(receipts)
     accounts = [known[model].account if model in known else None for model in models]
     bags = bag_weights(atoms, accounts, seed, options)
     sums = np.concatenate([stake_weights(atoms)[None, :], bags])
     units = stakers if options.bag_unit == "model" else len({a for a, s in zip(accounts, atoms, strict=True) if s})
-    return Weights(models, counted, sums, int(counted.sum()), number_of_draws(units, options.bag_fraction))
+    kept = dropout_kept(atoms, seed, dropout.bags, dropout.dropout) if dropout else np.zeros((0, len(models)), bool)
+    return Weights(models, on_time, counted, sums, kept, stakers, number_of_draws(units, options.bag_fraction))
+
+
+def _nobody_at_risk(receipts: Sequence[Receipt]) -> StakeweightError:
+    """Returns why no meta model exists: nothing to pay, or, where files were refused, something that is wrong."""
+    refused = [receipt for receipt in receipts if receipt.rejection is not None]
+    if not refused:
+        return NotDueError("nothing to pay: no model has both a stake and a valid submission on time")
+    codes = Counter(receipt.rejection.code for receipt in refused if receipt.rejection is not None)
+    counts = ", ".join(f"{count} {code}" for code, count in sorted(codes.items()))
+    first = refused[0]
+    return UntrustworthyError(
+        f"no staked model has a valid submission on time, and {len(refused)} of {len(receipts)} submissions were "
+        f"refused ({counts}), e.g. {first.file}: {first.rejection.message if first.rejection else ''}; is the universe "
+        "the right one?"
+    )
 
 
 def sum_block(block: Block, weights: Weights, pairwise: bool) -> BlockSums:
@@ -129,16 +174,17 @@ def sum_block(block: Block, weights: Weights, pairwise: bool) -> BlockSums:
     weighted = partial_sums(block.ranks, weights.sums)
     empty = zero(1, block.ranks.stocks)
     mean = mean_sums(block.ranks, weights.counted, weights.others) if pairwise and weights.models else empty
-    return BlockSums(weighted, mean)
+    return BlockSums(weighted, mean, kept_sums(block.ranks, weights.sums[0], weights.kept))
 
 
 def merge_sums(shares: Sequence[BlockSums]) -> BlockSums:
     """Returns the sum of some shares; the order does not matter, the numbers are integers."""
-    weighted, mean = shares[0].weighted.copy(), shares[0].mean.copy()
+    merged = BlockSums(shares[0].weighted.copy(), shares[0].mean.copy(), shares[0].dropout.copy())
     for share in shares[1:]:
-        weighted += share.weighted
-        mean += share.mean
-    return BlockSums(weighted, mean)
+        np.add(merged.weighted, share.weighted, out=merged.weighted)
+        np.add(merged.mean, share.mean, out=merged.mean)
+        np.add(merged.dropout, share.dropout, out=merged.dropout)
+    return merged
 
 
 def benchmark_meta_model(block: Block, stakes: Stakes) -> Float64[np.ndarray, " stock"]:
@@ -182,6 +228,7 @@ def vectors_of_round(
     sums: BlockSums,
     bags: Sequence[BagResult],
     benchmark: Float64[np.ndarray, " stock"] | None,
+    true_contribution: TrueContribution | None = None,
 ) -> tuple[ScoringVectors, MetaModels]:
     """Returns everything that a block needs to score itself, and the meta models to publish.
 
@@ -190,9 +237,14 @@ def vectors_of_round(
         sums: the round's merged sums.
         bags: in the order of their numbers.
         benchmark: the benchmark meta model, if there is one.
+        true_contribution: what its bags gave, where it is asked for.
     """
     models = MetaModels(from_sums(sums.weighted[0]), benchmark)
     vectors = scoring_vectors(facts.targets, models, facts.features, target_buckets=facts.options.target_buckets)
     mean_submission = sums.mean if facts.options.pairwise else None
     bagged = mean_price([bag.price for bag in bags])
-    return replace(vectors, bagged_price=bagged, mean_submission=mean_submission, others=facts.others), models
+    tc_price = None if true_contribution is None else true_contribution.price
+    complete = replace(
+        vectors, bagged_price=bagged, mean_submission=mean_submission, others=facts.others, tc_price=tc_price
+    )
+    return complete, models

@@ -16,6 +16,7 @@ from typing import Any
 
 from scoring.errors import ConflictError, NotDueError, OperatorError
 from scoring.ledger import Terms, refuse_multipliers
+from scoring.portfolio.problem import PortfolioTerms, portfolio_problem
 from scoring.rounds import Targets
 from tasks.ingest import Source, file_hashes, find_sources
 from tasks.inputs import RoundInputs, read_round, round_folder
@@ -24,7 +25,7 @@ from tasks.store import Store, open_store
 from tasks.tournament import Tournament, read_tournament
 
 _READERS = 8
-_LIBRARIES = ("numba", "numpy", "pyarrow", "scipy")
+_LIBRARIES = ("numba", "numpy", "pyarrow", "scipy", "torch")
 _SHOWN = 3
 
 
@@ -77,6 +78,16 @@ class RoundPlan:
         rules = self.tournament.rulebook.at(self.request.round)
         return Terms(rules, self.tournament.decimals, (self.supersedes or 0) + 1)
 
+    @property
+    def portfolio(self) -> PortfolioTerms | None:
+        """The portfolio of True Contribution; None where the round asks for none."""
+        return self.tournament.terms_of_portfolio(self.request.round)
+
+    @property
+    def pays_true_contribution(self) -> bool:
+        """Whether money depends on True Contribution."""
+        return bool({"tc", "tc_raw"} & set(self.terms.rules.paid_scores))
+
 
 @dataclass(frozen=True, slots=True)
 class AlreadyPublished:
@@ -101,7 +112,9 @@ def plan_round(request: RoundRequest, now: datetime) -> RoundPlan | AlreadyPubli
     tournament = read_tournament(data, request.tournament)
     inputs = read_round(data, tournament, request.round)
     targets = _due(inputs, now)
+    _check_paid_scores(tournament, inputs)
     refuse_multipliers(inputs.stakes, tournament.rulebook.at(request.round))
+    _check_portfolio(tournament.terms_of_portfolio(request.round), inputs, targets)
     folder = round_folder(request.round)
     sources = find_sources(data, f"{folder}/submissions")
     if not sources:
@@ -137,6 +150,7 @@ def draft_manifest(plan: RoundPlan, submissions: Mapping[str, str], facts: Mappi
             "rules": _plain(asdict(terms.rules)),
             "scores": _plain(asdict(plan.tournament.scores)),
             "seed": calendar.seed,
+            "target_mean": repr(plan.targets.full_mean),  # exact, and more than the published targets tell
             "device_kind": "cpu",
             "bag_chunk_size": None,  # True Contribution alone is solved in chunks of bags
             "versions": {name: version(name) for name in ("stakeweight", *_LIBRARIES)},
@@ -168,6 +182,38 @@ def _due(inputs: RoundInputs, now: datetime) -> Targets:
     return inputs.targets
 
 
+def _check_paid_scores(tournament: Tournament, inputs: RoundInputs) -> None:
+    """Stops before any work where money depends on a score that this round cannot have."""
+    number = inputs.round.number
+    rules, folder = tournament.rulebook.at(number), round_folder(number)
+    staked = [stake for stake in inputs.stakes.rows if stake.atoms]
+    if rules.payout is None and not any(stake.multipliers for stake in staked):
+        raise OperatorError(
+            f"{folder}/stakes.parquet: under {rules.rules_id} the models choose, so it needs a column "
+            f"{rules.paid_scores[0]}_multiplier or another of {', '.join(rules.paid_scores)}; found none"
+        )
+    wanted = {key for stake in staked for key, value in rules.multipliers(stake.multipliers).items() if value}
+    lacking = {
+        "fnc": None if inputs.features else f"{folder}/features.parquet",
+        "bmc": None if inputs.benchmark_stakes else f"{folder}/benchmark_stakes.parquet",
+        "cwmm_max": None if tournament.scores.pairwise else "scores.pairwise = true",
+        "cwmm_mean": None if tournament.scores.pairwise else "scores.pairwise = true",
+    }
+    for key in sorted(wanted):
+        if needs := lacking.get(key):
+            raise OperatorError(f"round {number}: {rules.rules_id} pays on {key}, which needs {needs}; found none")
+
+
+def _check_portfolio(terms: PortfolioTerms | None, inputs: RoundInputs, targets: Targets) -> None:
+    """Stops before any work where the round's True Contribution cannot be had."""
+    if terms is None or inputs.factor_covariance is None:
+        return
+    portfolio_problem(inputs.universe, inputs.factor_covariance, terms)
+    if targets.realised is None:
+        folder = round_folder(inputs.round.number)
+        raise OperatorError(f"{folder}/targets.parquet: column return is missing; True Contribution needs it")
+
+
 def _compared(plan: RoundPlan, published: Manifest) -> RoundPlan | AlreadyPublished:
     """Decides what a round that is published already asks for: nothing, a revision, or a refusal."""
     submissions = hash_submissions(plan.data, [*plan.sources, *plan.benchmarks])
@@ -194,10 +240,16 @@ def _identity(plan: RoundPlan, submissions: Mapping[str, str]) -> str:
         "decimals": tournament.decimals,
         "rules": _plain(asdict(plan.terms.rules)),
         "scores": _plain(asdict(tournament.scores)),
-        "portfolio": _plain(dict(tournament.portfolio)),
+        "portfolio": _plain(_portfolio_of(plan)),
         "version": version("stakeweight"),
     }
     return identity_digest(terms, {**plan.inputs.hashes, **submissions, **_wide_hashes(plan)})
+
+
+def _portfolio_of(plan: RoundPlan) -> dict[str, Any] | None:
+    """Returns what True Contribution rests on, None where the round has none."""
+    terms = plan.portfolio
+    return None if terms is None else asdict(terms) | asdict(plan.tournament.true_contribution)
 
 
 def _wide_hashes(plan: RoundPlan) -> dict[str, str]:

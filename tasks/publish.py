@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from scoring.errors import ConflictError, StorageError
 from tasks.contract import content_path, encode, manifest_path
-from tasks.store import Store
+from tasks.store import MissingFileError, Store
 
 FORMAT = 1
 
@@ -104,17 +104,17 @@ def publish(store: Store, draft: Manifest, tables: Mapping[str, pa.Table]) -> Ma
 
     Raises:
         ConflictError: another resolver published this revision with other inputs, rules or versions.
-        StorageError: the store failed; no manifest names what was written.
+        StorageError: the store failed, or holds other bytes under a table's name; no manifest names what was written.
     """
     outputs, own = {}, []
     for name, table in sorted(tables.items()):
         data = encode(table)
-        path = content_path(name, draft.round, draft.revision, data)
-        if store.create(path, data):
+        path, digest = content_path(name, draft.round, draft.revision, data), hashlib.sha256(data).hexdigest()
+        if _place(store, path, data, digest):
             own.append(path)
         outputs[name] = {
             "path": path,
-            "sha256": hashlib.sha256(data).hexdigest(),
+            "sha256": digest,
             "rows": table.num_rows,
             "bytes": len(data),
         }
@@ -124,6 +124,25 @@ def publish(store: Store, draft: Manifest, tables: Mapping[str, pa.Table]) -> Ma
     if store.create(manifest_path(draft.round, draft.revision), manifest.to_json()):
         return manifest
     return _lost(store, manifest, own)
+
+
+def _place(store: Store, path: str, data: bytes, digest: str) -> bool:
+    """Creates a table's file, or finds the same bytes there; returns whether this call created it.
+
+    Its name says what it must hold, but a copy that broke off or an editor may have left something else there.
+    """
+    while not store.create(path, data):
+        try:
+            found = store.sha256_of(path)
+        except MissingFileError:  # a run that lost its race has just removed it
+            continue
+        if found == digest:
+            return False
+        raise StorageError(
+            f"{store.url}/{path}: holds other bytes than its name says: SHA-256 is {found}, must be {digest}; "
+            "remove the file if no manifest names it (else restore it), and run the same command again"
+        )
+    return True
 
 
 def _lost(store: Store, manifest: Manifest, own: list[str]) -> Manifest:

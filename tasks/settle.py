@@ -1,6 +1,7 @@
 """Settling: from published scores and stakes to the ledger table, audited before anybody sees it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from decimal import Decimal
 
 import pyarrow as pa
@@ -9,8 +10,10 @@ from scoring.audit import problems
 from scoring.errors import StakeweightError
 from scoring.ledger import Ledger, LedgerRow, SubmissionState, Terms, settle_round
 from scoring.payouts import CLIPPED_RATE_DECIMALS, FACTOR_DECIMALS, RAW_RATE_DECIMALS, fixed_point
+from scoring.portfolio.report import BagReport
 from scoring.published import SCORE_KEYS, units_to_decimal
 from scoring.rounds import Round
+from scoring.rules import MULTIPLIER_DECIMALS
 from scoring.stakes import Stakes
 from tasks.contract import BAGS, LEDGER, REJECTS
 from tasks.ingest import Receipt
@@ -68,13 +71,16 @@ def rejects_table(receipts: Sequence[Receipt]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=REJECTS)
 
 
-def bags_table(calendar: Round, bags: Sequence[BagResult], draws: int) -> pa.Table:
+def bags_table(
+    calendar: Round, bags: Sequence[BagResult], draws: int, dropout_bags: Sequence[BagReport] = ()
+) -> pa.Table:
     """Returns the `bags` table: a row a bag.
 
     Args:
         calendar: for the seed.
-        bags: in the order of their numbers.
+        bags: of bagged MMC, in the order of their numbers.
         draws: stakers drawn into each.
+        dropout_bags: of True Contribution, in the order of their numbers.
     """
     rows = [
         {
@@ -85,6 +91,10 @@ def bags_table(calendar: Round, bags: Sequence[BagResult], draws: int) -> pa.Tab
             "corr": None if bag.corr != bag.corr else bag.corr,
         }
         for bag in bags
+    ]
+    rows += [
+        {"kind": "tc", "bag": number, "seed": calendar.seed, **asdict(report)}
+        for number, report in enumerate(dropout_bags)
     ]
     return pa.Table.from_pylist(rows, schema=BAGS)
 
@@ -99,7 +109,7 @@ def _row(row: LedgerRow, decimals: int) -> dict[str, object]:
         "at_risk": fixed_point(row.at_risk, decimals),
         "factor": fixed_point(row.factor, FACTOR_DECIMALS),
         **{key: _score(row.scores.get(key)) for key in SCORE_KEYS},
-        **{f"{key}_multiplier": row.multipliers.get(key) for key in SCORE_KEYS},
+        **{f"{key}_multiplier": _multiplier(row.multipliers.get(key)) for key in SCORE_KEYS},
         "raw_rate": None if row.raw_rate is None else fixed_point(row.raw_rate, RAW_RATE_DECIMALS),
         "clipped_rate": None if row.clipped_rate is None else fixed_point(row.clipped_rate, CLIPPED_RATE_DECIMALS),
         "payout": fixed_point(row.payout, decimals),
@@ -110,6 +120,11 @@ def _row(row: LedgerRow, decimals: int) -> dict[str, object]:
         "revision": row.revision,
         "rules_id": row.rules_id,
     }
+
+
+def _multiplier(written: Decimal | None) -> Decimal | None:
+    """Returns the same number with the column's decimals, however many zeros it was written with."""
+    return None if written is None else fixed_point(int(written.scaleb(MULTIPLIER_DECIMALS)), MULTIPLIER_DECIMALS)
 
 
 def _score(units: int | None) -> Decimal | None:

@@ -25,6 +25,7 @@ STAKES = (
 BENCHMARK_STAKES = (Column("model", "text"), Column("stake", "money"))
 
 _MONEY_DECIMALS = 18  # of decimal128(38, 18)
+_LARGEST_TOTAL = 10**38  # of decimal128(38, 18); twice, because a round may double every stake
 _MULTIPLIER_STEP = Decimal(1).scaleb(-MULTIPLIER_DECIMALS)
 _EXACT = Context(prec=80, rounding=ROUND_DOWN, traps=[Inexact, InvalidOperation])
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -88,6 +89,8 @@ def _atoms(table: InputTable, decimals: int) -> list[int]:
     table.refuse("stake", [value < 0 for value in units], "must be ≥ 0")
     too_fine = f"must have at most the tournament's {decimals} decimals"
     table.refuse("stake", [value % atom != 0 for value in units], too_fine)
+    if 2 * sum(units) >= _LARGEST_TOTAL:
+        table.problems.append("column stake must add up to less than 5e19: a ledger holds 20 digits before the point")
     return [value // atom for value in units]
 
 

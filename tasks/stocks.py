@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int8, Int64
+from jaxtyping import Float64, Int8, Int64
 
 from scoring.errors import OperatorError
 from scoring.rounds import MIN_COMMON_SHARE, Features, Targets, Universe
@@ -23,6 +23,7 @@ UNIVERSE = (
     Column("specific_risk", "number", optional=True),
 )
 TARGETS = (Column("id", "text"), Column("target", "number"), Column("return", "number", optional=True))
+FACTOR_COVARIANCE = (Column("factor", "text"), Column("*", "number"))
 FEATURES = (Column("id", "text"), Column("feature_*", "number"))
 
 
@@ -104,6 +105,29 @@ def parse_features(data: bytes, origin: str, universe: Universe) -> Features:
         columns[position] = _small_integers(table, name)[order]
     table.finish()
     return Features(tuple(names), np.ascontiguousarray(columns.T))
+
+
+def parse_factor_covariance(data: bytes, origin: str, universe: Universe) -> Float64[np.ndarray, "factor factor"]:
+    """Reads the bytes of `factor_covariance.parquet`, in the order of the universe's factors.
+
+    Raises:
+        OperatorError: rows or columns are not exactly the universe's factors, each once; a number is not finite.
+    """
+    table = parse_table(data, FACTOR_COVARIANCE, origin)
+    rows = table.names("factor", unique=True)
+    columns = [name for name in table.arrow.column_names if name != "factor"]
+    numbers = {name: table.numbers(name) for name in columns}
+    table.finish()
+    wanted = set(universe.factor_names)
+    for what, names in (("rows", rows), ("columns", columns)):
+        if set(names) != wanted or len(names) != len(wanted):
+            lacking, foreign = sorted(wanted - set(names)), sorted(set(names) - wanted)
+            raise OperatorError(
+                f"{origin}: its {what} must be exactly the universe's {len(wanted)} factors; "
+                f"{_count(lacking, 'missing')}, {_count(foreign, 'not in the universe')}"
+            )
+    order = [rows.index(name) for name in universe.factor_names]
+    return np.column_stack([numbers[name][order] for name in universe.factor_names])
 
 
 def _check_common(origin: str, universe: Universe, common: set[str], found: int) -> None:

@@ -11,15 +11,14 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
-from obstore.store import LocalStore, from_url
+from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, S3Store, from_url
 
 from scoring.errors import OperatorError, StorageError
 from tasks.durable import create_file
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 HASH_CHUNK_BYTES = 8 << 20
 """Memory that hashing a file of any size takes."""
-_REQUEST_TIMEOUT = timedelta(minutes=5)  # obstore's 30 s covers the whole body, too short for a large table
+_REQUEST_TIMEOUT = "5 minutes"  # obstore's 30 s covers the whole body, too short for a large table
 
 
 class MissingFileError(StorageError):
@@ -175,14 +174,20 @@ def open_store(location: str | Path, *, create: bool = False) -> Store:
         create: make the directory where it is missing; for outputs only, so that a misspelt input is noticed.
 
     Raises:
-        OperatorError: the directory does not exist or is a file, or the URL is of no known kind.
+        OperatorError: the location is empty, the directory does not exist or is a file, or the URL is of no known
+            kind or keeps nothing (`memory://`).
         StorageError: the directory cannot be made.
     """
     text = str(location)
     if "://" in text and not text.startswith("file://"):
+        if text.lower().startswith("memory:"):
+            raise OperatorError(f"{text}: must be a directory or a URL that keeps files; memory is gone with the run")
         _connect(text)
         return Store(text)
-    directory = Path(unquote(urlsplit(text).path) if text.startswith("file://") else text).absolute()
+    path = unquote(urlsplit(text).path) if text.startswith("file://") else text
+    if not path.strip():  # it would be the current directory
+        raise OperatorError(f"{text!r}: must be a directory or a URL, found nothing")
+    directory = Path(path).absolute()
     if create:
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -200,10 +205,25 @@ def _connect(url: str) -> "ObjectStore":
     try:
         if "://" not in url:
             return LocalStore(url)
-        return from_url(url, client_options={"timeout": _REQUEST_TIMEOUT})
+        return _with_timeout(from_url(url), url)
     except (BaseError, ValueError) as error:
         must = "must be a directory or a URL such as s3://bucket/prefix"
         raise OperatorError(f"{url}: {must}: {_first_line(error)}") from error
+
+
+def _with_timeout(store: "ObjectStore", url: str) -> "ObjectStore":
+    """Returns the same store with a longer request timeout.
+
+    Guards against a store that cannot be reached: client options given to obstore replace all of the environment's
+    (`AWS_ALLOW_HTTP`, `AWS_PROXY_URL` …), while a timeout among the store's own keys is added to them. Only the
+    constructors take it there; `from_url` panics.
+    """
+    if isinstance(store, (S3Store, GCSStore, AzureStore)):
+        keys: Any = {**store.config, "timeout": _REQUEST_TIMEOUT}
+        return type(store)(prefix=store.prefix, config=keys)
+    if isinstance(store, HTTPStore):  # takes nothing from the environment
+        return HTTPStore.from_url(url, client_options={"timeout": _REQUEST_TIMEOUT})
+    return store
 
 
 def _first_line(error: Exception) -> str:

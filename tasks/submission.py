@@ -80,7 +80,7 @@ def _wrong_values(values: Float64[np.ndarray, " row"]) -> Rejection:
         _refuse_rows((values < 0) | (values > 1), "out_of_range", "every prediction must lie in [0, 1]", values)
     except Refused as refused:
         return refused.rejection
-    return Rejection("constant", f"predictions must differ between stocks, all are {values[0]!r}")
+    return Rejection("constant", f"predictions must differ between stocks, all are {float(values[0])!r}")
 
 
 def canonical_digest(ids: tuple[str, ...], predictions: Float64[np.ndarray, " stock"]) -> str:

@@ -14,6 +14,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from scoring.errors import Rejection, nearest
+from tasks.parquet_pages import unpacked_size
 
 PREDICTION_NAMES = ("prediction", "probability", "signal")
 MAX_BYTES_PER_STOCK = 1_000
@@ -31,9 +32,9 @@ class Refused(Exception):  # noqa: N818  (it is no error: it carries a verdict)
         self.rejection = Rejection(code, printable(message), tuple(int(row) for row in rows[:_ROWS_SHOWN]))
 
 
-def printable(text: str) -> str:
+def printable(text: str, longest: int = _LONGEST_MESSAGE) -> str:
     """Returns a text as one line of bounded length, with everything that a terminal would act on escaped."""
-    short = text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "…"
+    short = text if len(text) <= longest else text[:longest] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in short)
 
 
@@ -57,7 +58,7 @@ def read_parquet(data: bytes, stocks: int) -> pa.Table:
         _check_types(names, {name: schema.field(name).type for name in names})
         if metadata.num_rows > 2 * stocks:
             raise Refused("too_many_rows", f"needs {stocks} rows, one a stock, found {metadata.num_rows}")
-        _refuse_large(metadata, byte_limit(stocks))
+        _refuse_large(data, byte_limit(stocks))
         # Ids come as a dictionary, so that one long id named by every row is seen before it is copied to every row.
         file = pq.ParquetFile(pa.BufferReader(data), metadata=metadata, read_dictionary=["id"])
         return file.read(columns=list(names), use_threads=False).select(names)
@@ -65,12 +66,9 @@ def read_parquet(data: bytes, stocks: int) -> pa.Table:
         raise _no_parquet(error) from error
 
 
-def _refuse_large(metadata: pq.FileMetaData, limit: int) -> None:
-    """Refuses what unpacks to more than a file may hold.
-
-    It looks at row groups only: on a damaged footer pyarrow's metadata of single columns aborts the process.
-    """
-    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+def _refuse_large(data: bytes, limit: int) -> None:
+    """Refuses what unpacks to more than a file may hold, whatever the sizes in its footer say."""
+    size = unpacked_size(data, limit)
     if size > limit:
         raise Refused("too_large", f"the columns must unpack to at most {limit} bytes, found {size}")
 

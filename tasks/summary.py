@@ -11,7 +11,7 @@ from scoring.published import units_to_decimal
 from tasks.scores import Units
 
 SHOWN_MODELS = 5
-SHOWN_SCORES = ("corr", "mmc", "bmc", "cwmm", "mmc_bagged", "fnc")
+SHOWN_SCORES = ("corr", "mmc", "tc", "bmc", "cwmm", "mmc_bagged", "fnc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class RoundSummary:
         at_risk, payout, burn: totals.
         factor: the payout factor.
         best, worst: the models that gained and lost most, the greatest first.
+        meta_model: the meta model's own scores as published ones.
     """
 
     models: int
@@ -44,27 +45,29 @@ class RoundSummary:
     factor: Decimal
     best: tuple[ModelLine, ...]
     worst: tuple[ModelLine, ...]
+    meta_model: Mapping[str, Decimal | None]
 
     def facts(self) -> dict[str, dict[str, Any]]:
         """Returns the totals as the manifest holds them: exact decimals as text."""
         return {
             "statuses": dict(self.statuses),
             "totals": {
-                "at_risk": str(self.at_risk),
-                "payout": str(self.payout),
-                "burn": str(self.burn),
-                "factor": str(self.factor),
+                "at_risk": f"{self.at_risk:f}",  # never 0E-18
+                "payout": f"{self.payout:f}",
+                "burn": f"{self.burn:f}",
+                "factor": f"{self.factor:f}",
             },
         }
 
 
-def summarise(ledger: Ledger, units: Mapping[str, Units], decimals: int) -> RoundSummary:
+def summarise(ledger: Ledger, units: Mapping[str, Units], decimals: int, meta_model: Units) -> RoundSummary:
     """Returns the figures of a round.
 
     Args:
         ledger: the round's.
         units: published scores by model.
         decimals: an atom is 10^-decimals of the currency.
+        meta_model: the meta model's own scores.
     """
     models = [row for row in ledger.rows if row.entry == "model"]
     statuses: dict[str, int] = {}
@@ -81,11 +84,15 @@ def summarise(ledger: Ledger, units: Mapping[str, Units], decimals: int) -> Roun
         factor=fixed_point(ledger.rows[0].factor, FACTOR_DECIMALS),
         best=tuple(line for line in lines[:SHOWN_MODELS] if line.change > 0),
         worst=tuple(line for line in reversed(lines[-SHOWN_MODELS:]) if line.change < 0),
+        meta_model=_shown(meta_model),
     )
 
 
 def _line(row: LedgerRow, units: Units, decimals: int) -> ModelLine:
-    scores = {key: units.get(key) for key in SHOWN_SCORES}
-    published = {key: None if value is None else units_to_decimal(value) for key, value in scores.items()}
     at_risk = fixed_point(row.at_risk, decimals)
-    return ModelLine(row.model or "", at_risk, fixed_point(row.payout - row.burn, decimals), published)
+    return ModelLine(row.model or "", at_risk, fixed_point(row.payout - row.burn, decimals), _shown(units))
+
+
+def _shown(units: Units) -> dict[str, Decimal | None]:
+    scores = {key: units.get(key) for key in SHOWN_SCORES}
+    return {key: None if value is None else units_to_decimal(value) for key, value in scores.items()}

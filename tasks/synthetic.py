@@ -77,11 +77,14 @@ def write_tournament(directory: Path, spec: SyntheticSpec, *, rules: str = RULES
         layout: how submissions are laid out in files.
 
     Raises:
-        OperatorError: the directory is not empty, or is a file.
+        OperatorError: the directory is not empty, is a file, or cannot be made.
     """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if _exists(directory) and (not directory.is_dir() or any(directory.iterdir())):
         raise OperatorError(f"{directory}: must be an empty directory or none, so that no file is overwritten")
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OperatorError(f"{directory}: the directory cannot be made: {error.strerror}") from error
     head = f'name = "synthetic-{spec.seed}"\ncurrency = "NMR"\ndecimals = {DECIMALS}\n\n'
     (directory / TOURNAMENT_FILE).write_text(head + rules, encoding="utf-8")
     for round_number in spec.round_numbers:
@@ -98,11 +101,19 @@ def write_demo(directory: Path) -> Path:
     It gets its name when it is complete: an interrupted demo starts again instead of failing for ever.
     """
     data, unfinished = directory / "data", directory / "data.unfinished"
-    if not data.exists():
+    if not _exists(data):
         shutil.rmtree(unfinished, ignore_errors=True)
         write_tournament(unfinished, DEMO)
         unfinished.rename(data)
     return data
+
+
+def _exists(path: Path) -> bool:
+    """Says whether something is there; a path through a file leads nowhere."""
+    try:
+        return path.exists()
+    except NotADirectoryError:
+        return False
 
 
 def write_round_tables(directory: Path, spec: SyntheticSpec, round_number: int) -> None:

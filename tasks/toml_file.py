@@ -5,7 +5,7 @@ share that came through a binary float (TOML floats are read as decimals).
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -80,16 +80,38 @@ class Section:
             raise self.wrong(key, f"a whole number from {low} to {high}")
         return value
 
+    def exact(self, key: str, default: Decimal) -> Decimal:
+        """Returns a number exactly as it is written, quoted or not."""
+        number = _decimal(self.values.get(key, default))
+        if not number.is_finite():
+            raise self.wrong(key, 'a number, such as "0.67"')
+        return number
+
     def share(self, key: str, default: Decimal) -> Decimal:
         """Returns a share, 0 < share ≤ 1, exactly as it is written."""
-        value = self.values.get(key, default)
-        try:
-            share = Decimal(value) if isinstance(value, str | int | Decimal) else Decimal("nan")
-        except ArithmeticError:
-            share = Decimal("nan")
-        if isinstance(value, bool) or not share.is_finite() or not 0 < share <= 1:
+        share = _decimal(self.values.get(key, default))
+        if not share.is_finite() or not 0 < share <= 1:
             raise self.wrong(key, 'a share above 0 and at most 1, such as "0.67"')
         return share
+
+    def number(self, key: str, default: float | None, *, word: str | None = None) -> float | None:
+        """Returns a number above 0 as a double, or None where the file says `word`."""
+        if key not in self.values:
+            return default
+        if word is not None and self.values[key] == word:
+            return None
+        number = float(_decimal(self.values[key]))
+        if not 0 < number < float("inf"):
+            raise self.wrong(key, "a number above 0" + (f' or "{word}"' if word else ""))
+        return number
+
+    def choices(self, key: str, known: Iterable[str], default: Sequence[str]) -> tuple[str, ...]:
+        """Returns some of a few words, in the order in which they are known."""
+        words = list(known)
+        values = self.values.get(key, list(default))
+        if not isinstance(values, list) or not all(value in words for value in values):
+            raise self.wrong(key, "a list of some of " + ", ".join(f'"{word}"' for word in words))
+        return tuple(word for word in words if word in values)
 
     def time(self, key: str) -> datetime:
         """Returns an instant in UTC."""
@@ -111,6 +133,15 @@ def parse_toml(data: bytes, origin: str) -> Section:
         raise OperatorError(f"{origin}: must be UTF-8, found byte {data[error.start]:#04x}") from error
     except tomllib.TOMLDecodeError as error:
         raise OperatorError(f"{origin}: must be TOML: {error}") from error
+
+
+def _decimal(value: object) -> Decimal:
+    """Returns a number as it is written, NaN where it is none."""
+    try:
+        known = isinstance(value, str | int | Decimal) and not isinstance(value, bool)
+        return Decimal(value) if known else Decimal("nan")  # type: ignore[arg-type]  # mypy loses the narrowing
+    except ArithmeticError:
+        return Decimal("nan")
 
 
 def _show(value: object) -> str:

@@ -5,13 +5,13 @@ rounds can be paid by other rules. Either way the digest of the bytes as read sa
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from scoring.errors import OperatorError
-from scoring.rounds import ScoreOptions
+from scoring.portfolio.problem import NEUTRALITIES, PortfolioTerms
+from scoring.rounds import ScoreOptions, TrueContributionOptions
 from scoring.rulebook import Rulebook, builtin, parse_rules
 from tasks.store import MissingFileError, Store
 from tasks.toml_file import Section, parse_toml
@@ -21,7 +21,8 @@ MAX_DECIMALS = 18
 """Decimals of money in every table (decimal128(38, 18)); a currency cannot have more."""
 MAX_BAGS = 10_000
 
-_KEYS = ("name", "currency", "decimals", "rulebook", "rules", "scores", "weights", "portfolio")
+_KEYS = ("name", "currency", "decimals", "rulebook", "rules", "scores", "weights", "portfolio", "true_contribution")
+_SCALINGS = ("raw", "normalised", "z_score")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,9 @@ class Tournament:
         decimals: an atom is 10^-decimals of the currency, 0 to 18.
         rulebook: the dated rules that rounds are paid by.
         scores: the operator's choices for the scores.
-        portfolio: the table `[portfolio]` as written; empty where there is none.
+        portfolio: the operator's portfolio; None where the file has no table `[portfolio]` and so asks for no True
+            Contribution.
+        true_contribution: the operator's choices for its bags.
         hash: hexadecimal SHA-256 of the file's bytes as read.
     """
 
@@ -43,8 +46,16 @@ class Tournament:
     decimals: int
     rulebook: Rulebook
     scores: ScoreOptions
-    portfolio: Mapping[str, Any]
+    portfolio: PortfolioTerms | None
+    true_contribution: TrueContributionOptions
     hash: str
+
+    def terms_of_portfolio(self, number: int) -> PortfolioTerms | None:
+        """Returns the portfolio of a round whose True Contribution is asked for or paid on, by default terms if need
+        be; None where it is neither.
+        """
+        paid = {"tc", "tc_raw"} & set(self.rulebook.at(number).paid_scores)
+        return self.portfolio or (PortfolioTerms() if paid else None)
 
 
 def read_tournament(store: Store, override: Path | None = None) -> Tournament:
@@ -75,7 +86,8 @@ def read_tournament(store: Store, override: Path | None = None) -> Tournament:
         decimals=top.whole("decimals", (0, MAX_DECIMALS)),
         rulebook=_rulebook(top),
         scores=_score_options(top.section("scores")),
-        portfolio=top.section("portfolio").values,
+        portfolio=_portfolio_terms(top.section("portfolio")) if "portfolio" in top.values else None,
+        true_contribution=_true_contribution_options(top.section("true_contribution")),
         hash=hashlib.sha256(data).hexdigest(),
     )
 
@@ -108,3 +120,34 @@ def _score_options(scores: Section) -> ScoreOptions:
         target_buckets=scores.flag("target_buckets", default.target_buckets),
         pairwise=scores.flag("pairwise", default.pairwise),
     )
+
+
+def _portfolio_terms(portfolio: Section) -> PortfolioTerms:
+    default = PortfolioTerms()
+    portfolio.check_keys(option.name for option in fields(PortfolioTerms))
+    neutral = portfolio.choices("neutral", NEUTRALITIES, default.neutral)
+    return PortfolioTerms(
+        risk_aversion=portfolio.number("risk_aversion", default.risk_aversion, word="auto"),
+        leverage=cast(float, portfolio.number("leverage", default.leverage)),
+        cap=cast(float, portfolio.number("cap", default.cap)),
+        exposure_bound=portfolio.number("exposure_bound", default.exposure_bound, word="none"),
+        neutral=cast(tuple[Literal["market", "country", "sector"], ...], neutral),
+        solver=portfolio.text("solver") if "solver" in portfolio.values else default.solver,
+    )
+
+
+def _true_contribution_options(options: Section) -> TrueContributionOptions:
+    default = TrueContributionOptions()
+    options.check_keys(option.name for option in fields(TrueContributionOptions))
+    scaling = options.choice("scaling", _SCALINGS, default.scaling)
+    try:
+        return TrueContributionOptions(
+            bags=options.whole("bags", (1, MAX_BAGS), default.bags),
+            dropout=options.exact("dropout", default.dropout),
+            chunk=options.whole("chunk", (1, MAX_BAGS), default.chunk),
+            scaling=cast(Literal["raw", "normalised", "z_score"], scaling),
+            spread=options.exact("spread", default.spread),
+            flagged_share=options.exact("flagged_share", default.flagged_share),
+        )
+    except OperatorError as error:
+        raise OperatorError(f"{options.origin}: {error}") from error

@@ -6,7 +6,8 @@ Three rules hold for every kernel, because a published number must have the same
 - a floating-point sum over stocks runs over the stocks in order in eight fixed lanes, combined in one fixed way;
 - whatever is added over models is added as integers, which have no order.
 
-All kernels release the GIL: threads, processes and workers are the callers' choice and change no bit.
+Kernels that call each other stand in one file, see `passes`. All of them release the GIL: threads, processes and
+workers are the callers' choice and change no bit.
 """
 
 from collections.abc import Callable
@@ -19,10 +20,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 Array = NDArray[Any]
 """Any array: numba compiles a kernel for the types that it meets."""
-
-LANES = 8
-"""Partial sums of a dot product. Eight doubles fill one 512-bit register; narrower machines use more registers and get
-the same bits."""
 
 
 def kernel(function: F) -> F:

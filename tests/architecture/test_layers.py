@@ -66,6 +66,19 @@ def test_packages__are_all_named_in_the_project_file() -> None:
     assert {renamed.get(folder, folder.replace("/", ".")) for folder in folders} == set(setuptools["packages"])
 
 
+def test_kernels__call_only_kernels_of_their_own_file() -> None:
+    """numba keeps compiled code until the caller's own file changes: a callee elsewhere would stay what it was."""
+    kernels = [module for module in MODULES if module.parent.name == "kernels" and module.name != "__init__.py"]
+    assert kernels
+    imported = {
+        f"{module.name}: {node.module}"
+        for module in kernels
+        for node in _nodes(module)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("scoring.kernels.")
+    }
+    assert imported == set()
+
+
 def test_modules__check_data_with_raise_and_never_with_assert() -> None:
     """`python -O` removes every assert."""
     asserts = [

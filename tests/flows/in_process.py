@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from scoring.errors import StakeweightError
+from scoring.true_contribution import TrueContribution
 from tasks.conclude import Resolution, Work, conclude
 from tasks.ingest import cut_blocks, ingest_block
 from tasks.meta_models import (
+    BlockSums,
     RoundFacts,
     benchmark_meta_model,
     merge_sums,
@@ -16,8 +18,9 @@ from tasks.meta_models import (
     vectors_of_round,
     weigh,
 )
-from tasks.plan import AlreadyPublished, RoundRequest, plan_round
-from tasks.scores import merge_pairs, score, score_pairs
+from tasks.plan import AlreadyPublished, RoundPlan, RoundRequest, plan_round
+from tasks.scores import merge_pairs, score, score_pairs, vectors_to_publish
+from tasks.true_contribution import PortfolioFacts, chunks, merge_chunks, optimise, pull_back
 
 
 def resolve_in_process(data: Path, out: Path, number: int) -> Resolution:
@@ -25,20 +28,37 @@ def resolve_in_process(data: Path, out: Path, number: int) -> Resolution:
     plan = plan_round(RoundRequest(str(data), str(out), number), datetime.now(UTC))
     if isinstance(plan, AlreadyPublished):
         raise StakeweightError("published before")
+    return conclude(plan, work_in_process(plan))
+
+
+def work_in_process(plan: RoundPlan) -> Work:
+    """Carries out every stage that needs the workers."""
     ids, options = plan.inputs.universe.ids, plan.tournament.scores
     blocks = [ingest_block(sources, plan.data, ids) for sources in cut_blocks(plan.sources)]
     receipts = [receipt for block in blocks for receipt in block.receipts]
-    weights = weigh(receipts, plan.inputs.stakes, plan.inputs.round.seed, options)
+    dropout = None if plan.portfolio is None else plan.tournament.true_contribution
+    weights = weigh(receipts, plan.inputs.stakes, plan.inputs.round.seed, options, dropout)
     parts = [weights.of(block.ranks.models) for block in blocks]
     merged = merge_sums([sum_block(block, part, True) for block, part in zip(blocks, parts, strict=True)])
     bags = [price_bag(bag, merged, plan.targets) for bag in range(options.bags)]
     benchmarks = ingest_block(plan.benchmarks, plan.data, ids)
     benchmark = benchmark_meta_model(benchmarks, plan.inputs.benchmark_stakes)
     facts = RoundFacts(plan.targets, plan.inputs.features, options, weights.others)
-    vectors = vectors_of_round(facts, merged, bags, benchmark)
+    found = _true_contribution(plan, merged)
+    vectors = vectors_of_round(facts, merged, bags, benchmark, found)
     scores = [score(block, part, vectors) for block, part in zip(blocks, parts, strict=True)]
     scores += merge_pairs(parts, [score_pairs(start, blocks, parts) for start in range(len(blocks))])
-    return conclude(plan, Work(receipts, benchmarks.receipts, scores, vectors, bags, weights.draws))
+    published = vectors_to_publish(vectors)
+    return Work(receipts, benchmarks.receipts, scores, published, bags, weights.draws, found)
+
+
+def _true_contribution(plan: RoundPlan, sums: BlockSums) -> TrueContribution | None:
+    covariance, options = plan.inputs.factor_covariance, plan.tournament.true_contribution
+    if plan.portfolio is None or covariance is None:
+        return None
+    facts = PortfolioFacts(plan.inputs.universe, covariance, plan.targets, plan.portfolio, options)
+    portfolio = optimise(sums, facts)
+    return merge_chunks([pull_back(bags, sums, portfolio, facts) for bags in chunks(options)], portfolio, facts)
 
 
 if __name__ == "__main__":

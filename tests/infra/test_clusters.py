@@ -99,7 +99,11 @@ def test_open_cluster__a_cluster_without_workers_is_named(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cluster_class: [", "while parsing"),
+        ("cluster_class: [\n a: b", r"cluster\.yaml': line 2, column 6: expected ',' or '\]'"),
+        ("cluster_class: 2026-99-99", "month must be in"),
+        ("cluster_class: 3", "cluster_class must be an import path, found 3"),
+        ("{cluster_class: a.B, cluster_kwargs: [1]}", r"cluster_kwargs must be a mapping .* found \[1\]"),
+        ("{cluster_class: a.B, dask_config: {1: 2}}", "dask_config must be a mapping"),
         ("cluster_kwargs: {}", "needs cluster_class"),
         ("{cluster_class: distributed.LocalCluster, workers: 3}", "nothing else"),
         ("just a word", "needs cluster_class"),
@@ -108,8 +112,9 @@ def test_open_cluster__a_cluster_without_workers_is_named(tmp_path: Path) -> Non
 def test_read_spec__refuses_a_file_of_another_form(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "cluster.yaml"
     path.write_text(text)
-    with pytest.raises(InfraError, match=message):
+    with pytest.raises(InfraError, match=message) as caught:
         read_spec(str(path))
+    assert "\n" not in str(caught.value)
 
 
 def test_read_spec__names_a_missing_file() -> None:
@@ -122,3 +127,52 @@ def test_open_cluster__names_a_class_that_does_not_exist(tmp_path: Path, cluster
     settings = Settings(cluster=_spec_file(tmp_path, cluster_class=cluster_class))
     with pytest.raises(InfraError, match=cluster_class), open_cluster(settings):
         pass
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("tcp://", "missing port number"),
+        ("tcp://127.0.0.1:port", "invalid literal"),
+        ("tls://127.0.0.1:9", r"tls://127\.0\.0\.1:9 needs the certificates .*distributed\.comm\.tls\)$"),
+    ],
+)
+def test_open_cluster__an_impossible_address_is_one_line(address: str, message: str) -> None:
+    settings = Settings(scheduler=address, connect_limit_s=1)
+    with pytest.raises(InfraError, match=message) as caught, open_cluster(settings):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+def test_open_cluster__names_a_missing_certificate(tmp_path: Path) -> None:
+    settings = Settings(scheduler="tls://127.0.0.1:9", connect_limit_s=1)
+    with (
+        dask.config.set(
+            {f"distributed.comm.tls.{name}": str(tmp_path / "own.pem") for name in ("ca-file", "client.cert")}
+        ),
+        pytest.raises(InfraError, match=r"needs the certificates .*No such file"),
+        open_cluster(settings),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cluster_kwargs": {"n_workers": 2, "no_such": 3}}, "unexpected keyword argument 'no_such'"),
+        ({"cluster_kwargs": {"n_workers": 1, "preload": "no_such_module"}}, "No module named 'no_such_module'"),
+        ({"cluster_kwargs": {"n_workers": 1, "scheduler_kwargs": {"no_such": 3}}}, "argument 'no_such'"),
+        ({"cluster_class": "builtins.dict"}, "builtins.dict: is no Dask cluster"),
+        ({"dask_config": {"distributed.version.no_such": 3}}, "LocalCluster: dask_config: "),
+    ],
+)
+def test_open_cluster__a_failed_start_is_one_line_and_leaves_no_process(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], changes: dict[str, object], message: str
+) -> None:
+    before = _children()
+    settings = Settings(cluster=_spec_file(tmp_path, **changes))
+    with pytest.raises(InfraError, match=message) as caught, open_cluster(settings):
+        pass
+    assert "\n" not in str(caught.value)
+    assert not _children() - before
+    assert capfd.readouterr() == ("", "")  # neither the driver nor a worker shows a traceback of its own

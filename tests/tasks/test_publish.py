@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoring.errors import ConflictError, StorageError
-from tasks.contract import encode, manifest_path
+from tasks.contract import content_path, encode, manifest_path
 from tasks.publish import Manifest, identity_digest, latest_manifest, publish, read_manifest
 from tasks.store import MissingFileError, Store, open_store
 
@@ -108,6 +108,48 @@ def test_read_manifest__gives_back_what_was_published(tmp_path: Path) -> None:
     manifest = publish(store, draft(), TABLES)
     assert read_manifest(store, NUMBER, 1) == manifest
     assert latest_manifest(store, NUMBER) == manifest
+
+
+@pytest.mark.parametrize("spoiled", [b"", b"PAR1", None], ids=["empty", "cut_off", "another_table"])
+def test_publish__other_bytes_under_a_table_name_are_refused(tmp_path: Path, spoiled: bytes | None) -> None:
+    store, data = open_store(tmp_path), encode(TABLES["scores"])
+    path, found = content_path("scores", NUMBER, 1, data), encode(TABLES["ledger"]) if spoiled is None else spoiled
+    store.create(path, found)
+    with pytest.raises(StorageError) as refused:
+        publish(store, draft(), TABLES)
+    told = str(refused.value)
+    assert f"{tmp_path}/{path}" in told
+    assert all(hashlib.sha256(content).hexdigest() in told for content in (found, data))
+    assert "remove the file" in told
+    assert latest_manifest(store, NUMBER) is None
+    assert store.read(path) == found
+    store.delete(path)
+    assert publish(store, draft(), TABLES).outputs["scores"]["path"] == path
+
+
+def test_publish__the_same_bytes_under_a_table_name_are_taken(tmp_path: Path) -> None:
+    store, data = open_store(tmp_path), encode(TABLES["scores"])
+    path = content_path("scores", NUMBER, 1, data)
+    store.create(path, data)
+    assert publish(store, draft(), TABLES).outputs["scores"]["path"] == path
+    assert set(files(tmp_path)) == named(store)
+
+
+def test_publish__a_file_that_a_loser_removes_meanwhile_is_created_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, data = open_store(tmp_path), encode(TABLES["scores"])
+    path = content_path("scores", NUMBER, 1, data)
+    store.create(path, data)
+    compare = Store.sha256_of
+
+    def removed_before(self: Store, path: str) -> str:
+        self.delete(path)
+        return compare(self, path)
+
+    monkeypatch.setattr(Store, "sha256_of", removed_before)
+    publish(store, draft(), TABLES)
+    assert store.read(path) == data
 
 
 def test_publish__the_second_of_equals_returns_the_first(tmp_path: Path) -> None:

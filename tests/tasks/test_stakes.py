@@ -130,9 +130,15 @@ def test_read_round__stakes_are_exact_atoms(tmp_path: Path) -> None:
 
 
 def test_read_round__largest_stake_is_exact(tmp_path: Path) -> None:
-    largest = "9" * 20 + "." + "9" * 18  # 38 digits; Decimal keeps 28 by default
+    largest = "4" + "9" * 19 + "." + "9" * 18  # 38 digits; Decimal keeps 28 by default
     inputs = read(tmp_path, stakes=with_column(STAKES, "stake", money(largest, "0", "0", "0")))
-    assert inputs.stakes.by_model()["model_d"].atoms == 10**38 - 1
+    assert inputs.stakes.by_model()["model_d"].atoms == 5 * 10**37 - 1
+
+
+def test_read_round__refuses_stakes_that_no_ledger_could_hold(tmp_path: Path) -> None:
+    half = "25000000000000000000"
+    stakes = with_column(STAKES, "stake", money(half, half, "0", "0"))
+    assert_refused(lambda: read(tmp_path, stakes=stakes), "stakes.parquet: column stake must add up to less than 5e19")
 
 
 def test_read_round__stakes_in_the_tournaments_decimals(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ import hashlib
 import multiprocessing
 import os
 import pickle
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -27,7 +30,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "local":
         return open_store(tmp_path / "out", create=True)
     store_module._connect.cache_clear()
-    return open_store("memory:///")
+    return Store("memory:///")
 
 
 def test_store__is_the_same_after_pickling(store: Store) -> None:
@@ -194,3 +197,63 @@ def test_open_store__refuses_an_unknown_kind_of_url() -> None:
     ) as caught:
         open_store("gopher://hole")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("location", ["", " ", "file://"])
+def test_open_store__refuses_an_empty_location(location: str) -> None:
+    with pytest.raises(OperatorError, match="must be a directory or a URL, found nothing"):
+        open_store(location, create=True)
+
+
+@pytest.mark.parametrize("url", ["memory:///", "memory://out", "MEMORY:///"])
+def test_open_store__refuses_what_keeps_nothing(url: str) -> None:
+    with pytest.raises(OperatorError, match="must be a directory or a URL that keeps files"):
+        open_store(url, create=True)
+
+
+class _Bucket(BaseHTTPRequestHandler):
+    """Answers every GET with the path that was asked for."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.path)))
+        self.send_header("ETag", '"1"')
+        self.send_header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")
+        self.end_headers()
+        self.wfile.write(self.path.encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def plain_http(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An S3 server without TLS, as MinIO and SeaweedFS are inside one's own network, set up by the environment."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Bucket)
+    monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    monkeypatch.setenv("AWS_REGION", "x")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    store_module._connect.cache_clear()
+    yield
+    store_module._connect.cache_clear()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.usefixtures("plain_http")
+def test_open_store__keeps_the_client_options_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StorageError, match="s3://bucket/some folder/file: "):
+        open_store("s3://bucket/some folder").read("file")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    store_module._connect.cache_clear()
+    assert open_store("s3://bucket/some folder").read("file") == b"/bucket/some%20folder/file"
+
+
+@pytest.mark.usefixtures("plain_http")
+def test_open_store__sets_its_own_request_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_TIMEOUT", "1 ns")  # stands for obstore's own, which is too short
+    assert open_store("s3://bucket").read("file") == b"/bucket/file"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scoring.rounds import ScoreOptions
+from scoring.portfolio.problem import PortfolioTerms
+from scoring.rounds import ScoreOptions, TrueContributionOptions
 from scoring.rulebook import builtin
 from tasks.store import open_store
 from tasks.tournament import Tournament, read_tournament
@@ -46,6 +47,29 @@ BAD_TOURNAMENTS = {
     "word_fraction": (TOURNAMENT + '[scores]\nbag_fraction = "many"\n', "scores.bag_fraction must be a share"),
     "nan_fraction": (TOURNAMENT + "[scores]\nbag_fraction = nan\n", "scores.bag_fraction must be a share"),
     "unknown_unit": (TOURNAMENT + '[scores]\nbag_unit = "user"\n', 'must be one of "model", "account", found "user"'),
+    "unknown_portfolio_key": (
+        TOURNAMENT + "[portfolio]\nleverge = 1\n",
+        "unknown key portfolio.leverge (did you mean 'leverage'?)",
+    ),
+    "negative_cap": (TOURNAMENT + "[portfolio]\ncap = -1\n", "portfolio.cap must be a number above 0, found -1"),
+    "word_risk": (
+        TOURNAMENT + '[portfolio]\nrisk_aversion = "low"\n',
+        "portfolio.risk_aversion must be a number",
+        'found "low"',
+    ),
+    "zero_risk": (
+        TOURNAMENT + "[portfolio]\nrisk_aversion = 0\n",
+        'portfolio.risk_aversion must be a number above 0 or "auto", found 0',
+    ),
+    "unknown_neutral": (
+        TOURNAMENT + '[portfolio]\nneutral = ["industry"]\n',
+        'portfolio.neutral must be a list of some of "market", "country", "sector"',
+    ),
+    "all_dropped": (TOURNAMENT + "[true_contribution]\ndropout = 1\n", "dropout must be in 0 ≤ dropout < 1, found 1"),
+    "unknown_scaling": (
+        TOURNAMENT + '[true_contribution]\nscaling = "rank"\n',
+        'true_contribution.scaling must be one of "raw", "normalised", "z_score", found "rank"',
+    ),
     "word_flag": (TOURNAMENT + '[scores]\npairwise = "no"\n', "scores.pairwise must be true or false"),
 }
 
@@ -79,9 +103,21 @@ def test_read_tournament__reads_score_options_exactly(tmp_path: Path, fraction: 
     assert scores == replace(ScoreOptions(), bags=5, bag_fraction=Decimal("0.5"), bag_unit="account", pairwise=False)
 
 
-def test_read_tournament__keeps_the_portfolio_as_written(tmp_path: Path) -> None:
-    text = TOURNAMENT + '[weights]\npolicy = "stake"\n[portfolio]\nrisk = "auto"\ncap = 0.1\n'
-    assert tournament_of(tmp_path, text).portfolio == {"risk": "auto", "cap": Decimal("0.1")}
+def test_read_tournament__reads_the_portfolio_and_its_bags(tmp_path: Path) -> None:
+    text = TOURNAMENT + (
+        '[weights]\npolicy = "stake"\n[portfolio]\nrisk_aversion = 2\ncap = 4.5\nexposure_bound = "none"\n'
+        'neutral = ["sector", "market"]\n[true_contribution]\nbags = 40\ndropout = "0.25"\nscaling = "z_score"\n'
+    )
+    found = tournament_of(tmp_path, text)
+    assert found.portfolio == PortfolioTerms(2.0, cap=4.5, exposure_bound=None, neutral=("market", "sector"))
+    assert found.true_contribution == TrueContributionOptions(bags=40, dropout=Decimal("0.25"), scaling="z_score")
+
+
+def test_terms_of_portfolio__only_where_they_are_asked_for_or_paid_on(tmp_path: Path) -> None:
+    assert tournament_of(tmp_path / "a", TOURNAMENT).terms_of_portfolio(7) is None
+    asked = tournament_of(tmp_path / "b", TOURNAMENT + "[portfolio]\n")
+    paid = tournament_of(tmp_path / "c", TOURNAMENT.replace("mmc =", "tc ="))
+    assert asked.terms_of_portfolio(7) == paid.terms_of_portfolio(7) == PortfolioTerms()
 
 
 @pytest.mark.parametrize("case", BAD_TOURNAMENTS.values(), ids=BAD_TOURNAMENTS.keys())

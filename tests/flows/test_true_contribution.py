@@ -1,0 +1,100 @@
+"""True Contribution through the flow: the same bytes on any number of workers, and when one dies among the bags."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from flows.resolve import resolve
+from flows.session import Session
+from scoring.synthetic import SyntheticSpec
+from tasks.synthetic import RULES, write_tournament
+from tests.flows.test_same_bytes import digests, run
+
+ROUND = 1
+SPEC = SyntheticSpec(rounds=1, models=560, stocks=900, seed=21)
+PAID_ON_TC = RULES.replace("mmc =", "tc =") + "\n[portfolio]\n\n[true_contribution]\nbags = 60\nchunk = 5\n"
+COMMAND = "from flows.cli import main; main()"
+
+pytestmark = pytest.mark.xdist_group("session")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("tournament") / "data"
+    write_tournament(directory, SPEC, rules=PAID_ON_TC)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def published(session: Session, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out")
+    resolve(str(data), str(out), ROUND)
+    return out
+
+
+@pytest.fixture(scope="module")
+def expected(published: Path) -> Mapping[str, str]:
+    return digests(published)
+
+
+def table(out: Path, name: str) -> dict[str, list[object]]:
+    return pq.read_table(next(out.glob(f"{name}/round={ROUND}/*.parquet")), partitioning=None).to_pydict()
+
+
+def test_resolve__pays_on_true_contribution_of_every_model_on_time(published: Path) -> None:
+    scores, ledger, bags = (table(published, name) for name in ("scores", "ledger", "bags"))
+    status = dict(zip(ledger["model"], ledger["status"], strict=True))
+    for model, corr, tc in zip(scores["model"], scores["corr"], scores["tc"], strict=True):
+        assert (tc is not None) == (corr is not None and status[model] != "late")
+    assert any(status[model] == "late" for model in scores["model"])
+    assert any(
+        status == "scored" and multiplier
+        for status, multiplier in zip(ledger["status"], ledger["tc_multiplier"], strict=True)
+    )
+    tc_bags = [row for row, kind in enumerate(bags["kind"]) if kind == "tc"]
+    assert [bags["bag"][row] for row in tc_bags] == list(range(60))
+    assert {bags["status"][row] for row in tc_bags} == {"converged"}
+
+
+def test_resolve__publishes_portfolio_weights_that_keep_the_terms(published: Path) -> None:
+    weights = [float(str(weight)) for weight in table(published, "meta_model")["portfolio"]]
+    assert sum(map(abs, weights)) <= 1 + 1e-9
+    assert abs(sum(weights)) < 1e-9
+    assert max(map(abs, weights)) <= 5 / SPEC.stocks + 1e-12
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_true_contribution__has_the_same_bytes_on_any_number_of_workers(
+    data: Path, tmp_path: Path, prefect_home: Path, expected: Mapping[str, str], workers: str
+) -> None:
+    arguments = ["resolve", "--data", str(data), "--out", str(tmp_path), "--round", str(ROUND), "--workers", workers]
+    assert run(data, tmp_path, "-c", COMMAND, *arguments, PREFECT_HOME=str(prefect_home)) == expected
+
+
+def test_true_contribution__has_the_same_bytes_when_a_worker_dies_among_its_bags(
+    session: Session, data: Path, tmp_path: Path, expected: Mapping[str, str]
+) -> None:
+    killed: list[int] = []
+
+    def kill_one_among_the_bags() -> None:
+        deadline = time.monotonic() + 60
+        while not killed and time.monotonic() < deadline:
+            for worker, tasks in session.client.processing().items():
+                if any(str(key).startswith("pull_back-") for key in tasks):
+                    killed.append(session.client.run(os.getpid, workers=[worker])[worker])
+                    os.kill(killed[0], signal.SIGKILL)
+                    return
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill_one_among_the_bags)
+    killer.start()
+    resolve(str(data), str(tmp_path), ROUND)
+    killer.join()
+    assert killed
+    assert digests(tmp_path) == expected
