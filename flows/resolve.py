@@ -33,7 +33,7 @@ from tasks.meta_models import (
 )
 from tasks.plan import AlreadyPublished, RoundPlan, RoundRequest, plan_round
 from tasks.scores import merge_pairs, score, score_pairs, vectors_to_publish
-from tasks.true_contribution import PortfolioFacts, chunks, merge_chunks, optimise, pull_back
+from tasks.true_contribution import chunks, merge_chunks, optimise, portfolio_facts, pull_back
 
 MERGED_AT_ONCE = 16
 """Shares a merge: a tree of merges keeps memory bounded however many blocks a round has."""
@@ -118,16 +118,13 @@ def _merged(plan: RoundPlan, blocks: Sequence[Unit[Block]], parts: Sequence[Weig
 
 def _true_contribution(plan: RoundPlan, merged: Unit[BlockSums]) -> Unit[TrueContribution] | None:
     """Solves the portfolio and its dropout bags, where the round asks for True Contribution."""
-    terms, covariance, options = plan.portfolio, plan.inputs.factor_covariance, plan.tournament.true_contribution
-    if terms is None or covariance is None:
-        return None
     gpu = current_session().settings.gpu
-    facts = PortfolioFacts(
-        plan.inputs.universe, covariance, plan.targets, terms, options, device="cuda" if gpu else "cpu"
-    )
+    facts = portfolio_facts(plan, device="cuda" if gpu else "cpu")
+    if facts is None:
+        return None
     needs = Needs(resources={"GPU": 1.0}) if gpu else None
     portfolio = run_unit(optimise, merged, facts, needs=needs)
-    solved = map_units(pull_back, chunks(options), merged, portfolio, facts, needs=needs)
+    solved = map_units(pull_back, chunks(facts.options), merged, portfolio, facts, needs=needs)
     finish(solved, "portfolios")
     return run_unit(merge_chunks, solved, portfolio, facts)
 

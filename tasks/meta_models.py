@@ -130,7 +130,7 @@ def weigh(
 
     Raises:
         NotDueError: nothing is at risk, so that no meta model exists and there is nothing to pay.
-        UntrustworthyError: nothing is at risk, and submissions were refused.
+        UntrustworthyError: every submission was refused.
     """
     known = stakes.by_model()
     models = tuple(sorted(receipt.model for receipt in receipts if receipt.digest is not None))
@@ -149,17 +149,19 @@ def weigh(
 
 
 def _nobody_at_risk(receipts: Sequence[Receipt]) -> StakeweightError:
-    """Returns why no meta model exists: nothing to pay, or, where files were refused, something that is wrong."""
+    """Returns why no meta model exists: nothing to pay, or, where every file was refused, something that is wrong."""
     refused = [receipt for receipt in receipts if receipt.rejection is not None]
-    if not refused:
-        return NotDueError("nothing to pay: no model has both a stake and a valid submission on time")
+    if not refused or len(refused) < len(receipts):
+        return NotDueError(
+            "nothing to pay: no model has both a stake and a valid submission on time; "
+            f"{len(refused)} of {len(receipts)} submissions were refused"
+        )
     codes = Counter(receipt.rejection.code for receipt in refused if receipt.rejection is not None)
     counts = ", ".join(f"{count} {code}" for code, count in sorted(codes.items()))
     first = refused[0]
     return UntrustworthyError(
-        f"no staked model has a valid submission on time, and {len(refused)} of {len(receipts)} submissions were "
-        f"refused ({counts}), e.g. {first.file}: {first.rejection.message if first.rejection else ''}; is the universe "
-        "the right one?"
+        f"all {len(refused)} submissions were refused ({counts}), e.g. {first.file}: "
+        f"{first.rejection.message if first.rejection else ''}; is the universe the right one?"
     )
 
 

@@ -208,7 +208,7 @@ def _check_portfolio(terms: PortfolioTerms | None, inputs: RoundInputs, targets:
     """Stops before any work where the round's True Contribution cannot be had."""
     if terms is None or inputs.factor_covariance is None:
         return
-    portfolio_problem(inputs.universe, inputs.factor_covariance, terms)
+    portfolio_problem(inputs.universe, inputs.factor_covariance, terms, inputs.features)
     if targets.realised is None:
         folder = round_folder(inputs.round.number)
         raise OperatorError(f"{folder}/targets.parquet: column return is missing; True Contribution needs it")

@@ -131,6 +131,8 @@ def _portfolio_terms(portfolio: Section) -> PortfolioTerms:
         leverage=cast(float, portfolio.number("leverage", default.leverage)),
         cap=cast(float, portfolio.number("cap", default.cap)),
         exposure_bound=portfolio.number("exposure_bound", default.exposure_bound, word="none"),
+        feature_bound=portfolio.number("feature_bound", default.feature_bound, word="none"),
+        feature_penalty=portfolio.number("feature_penalty", default.feature_penalty, word="none"),
         neutral=cast(tuple[Literal["market", "country", "sector"], ...], neutral),
         solver=portfolio.text("solver") if "solver" in portfolio.values else default.solver,
     )

@@ -17,9 +17,10 @@ from scoring.errors import UntrustworthyError
 from scoring.meta_model import from_sums
 from scoring.portfolio.problem import PortfolioProblem, PortfolioTerms, auto_risk_aversion, portfolio_problem
 from scoring.portfolio.report import BagReport
-from scoring.rounds import Targets, TrueContributionOptions, Universe
+from scoring.rounds import Features, Targets, TrueContributionOptions, Universe
 from scoring.true_contribution import TrueContribution, bag_alphas, flagged, returns_of_universe
 from tasks.meta_models import BlockSums
+from tasks.plan import RoundPlan
 
 Device = Literal["cpu", "cuda"]
 
@@ -35,6 +36,7 @@ class PortfolioFacts:
         terms: the operator's portfolio.
         options: the operator's bags.
         device: where the bags are solved.
+        features: over the universe; None where the terms do not limit them.
     """
 
     universe: Universe
@@ -43,6 +45,7 @@ class PortfolioFacts:
     terms: PortfolioTerms
     options: TrueContributionOptions
     device: Device = "cpu"
+    features: Features | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,17 @@ class Chunk:
     reports: tuple[BagReport, ...]
 
 
+def portfolio_facts(plan: RoundPlan, device: Device = "cpu") -> PortfolioFacts | None:
+    """Returns what the units need of a round's plan; None where the round asks for no True Contribution."""
+    terms, inputs = plan.portfolio, plan.inputs
+    if terms is None or inputs.factor_covariance is None:
+        return None
+    limited = terms.feature_bound is not None or terms.feature_penalty is not None
+    features = inputs.features if limited else None
+    options = plan.tournament.true_contribution
+    return PortfolioFacts(inputs.universe, inputs.factor_covariance, plan.targets, terms, options, device, features)
+
+
 def chunks(options: TrueContributionOptions) -> list[range]:
     """Returns the numbers of the bags of each chunk."""
     return [range(at, min(at + options.chunk, options.bags)) for at in range(0, options.bags, options.chunk)]
@@ -88,7 +102,7 @@ def optimise(sums: BlockSums, facts: PortfolioFacts) -> RoundPortfolio:
     from scoring.portfolio.solvers import Solver, optimal_weights
 
     alpha = from_sums(sums.weighted[0])
-    problem = portfolio_problem(facts.universe, facts.covariance, facts.terms)
+    problem = portfolio_problem(facts.universe, facts.covariance, facts.terms, facts.features)
     given = facts.terms.risk_aversion
     risk_aversion = auto_risk_aversion(alpha, problem) if given is None else given
     weights, reports = optimal_weights(Solver(problem, risk_aversion, facts.terms.solver, facts.device), alpha[None, :])

@@ -1,6 +1,7 @@
 """The portfolio that a meta model leads to, and its derivative with respect to the meta model.
 
 problem       what is optimised: the operator's terms and a round's risk model, as arrays
+features      limits on features, as further factors
 interface     what every solver offers: solve, and pull a gradient back
 structure     the problem without units, and the sums over stocks that every step needs
 dual          weights from multipliers, and what is left of the optimality conditions

@@ -26,7 +26,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from scoring.errors import OperatorError
-from scoring.rounds import Universe
+from scoring.portfolio.features import with_features
+from scoring.rounds import Features, Universe
 
 Neutrality = Literal["market", "country", "sector"]
 NEUTRALITIES: tuple[Neutrality, ...] = ("market", "country", "sector")
@@ -45,6 +46,9 @@ class PortfolioTerms:
         cap: the largest position is cap · L / n, with cap > 1 where n stocks have to carry the leverage.
         exposure_bound: |exposure| to a factor is at most exposure_bound · L / √n; None for no bound.
         neutral: what the portfolio is exactly neutral to.
+        feature_bound: |exposure| to a standardised feature is at most feature_bound · L / √n; None for no bound.
+        feature_penalty: variance of the return, as a fraction squared, that a unit of exposure to a feature counts
+            as; None for none.
         solver: `factor`, the structured solver, or `module:function`, a problem of the operator's own.
     """
 
@@ -53,10 +57,12 @@ class PortfolioTerms:
     cap: float = 5.0
     exposure_bound: float | None = 0.3
     neutral: tuple[Neutrality, ...] = NEUTRALITIES
+    feature_bound: float | None = None
+    feature_penalty: float | None = None
     solver: str = "factor"
 
     def __post_init__(self) -> None:
-        for name in ("risk_aversion", "leverage", "cap", "exposure_bound"):
+        for name in ("risk_aversion", "leverage", "cap", "exposure_bound", "feature_bound", "feature_penalty"):
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):
                 raise OperatorError(f"portfolio: {name} must be a number above 0, found {value}")
@@ -97,7 +103,10 @@ class PortfolioProblem:
 
 
 def portfolio_problem(
-    universe: Universe, covariance: Float64[np.ndarray, "every every"], terms: PortfolioTerms
+    universe: Universe,
+    covariance: Float64[np.ndarray, "every every"],
+    terms: PortfolioTerms,
+    features: Features | None = None,
 ) -> PortfolioProblem:
     """Returns a round's problem.
 
@@ -108,10 +117,11 @@ def portfolio_problem(
         universe: with exposures, specific risk, and the labels that the terms are neutral to.
         covariance: of the factor returns, in the order of the universe's factors; as fractions, over one horizon.
         terms: the operator's.
+        features: of the same stocks; needed where the terms limit them.
 
     Raises:
         OperatorError: the universe lacks what is needed; the covariance is not symmetric positive definite; the cap
-            leaves no room for the leverage.
+            leaves no room for the leverage; features are limited and there are none, or too many.
     """
     exposures, specific_risk = universe.exposures, universe.specific_risk
     if exposures is None or specific_risk is None:
@@ -126,12 +136,12 @@ def portfolio_problem(
         )
     groups = _partitions(universe, terms.neutral)
     rows, basis = _independent_rows(groups)
-    kept = np.flatnonzero(~_inside(exposures, basis))
-    bound = np.inf if terms.exposure_bound is None else terms.exposure_bound * terms.leverage / np.sqrt(stocks)
+    columns, risk, bounds = with_features(exposures, covariance, features, terms)
+    kept = np.flatnonzero(~_inside(columns, basis))
     return PortfolioProblem(
-        factors=np.ascontiguousarray(exposures[:, kept]),
-        covariance=np.ascontiguousarray(covariance[np.ix_(kept, kept)]),
-        bounds=np.full(kept.size, bound),
+        factors=np.ascontiguousarray(columns[:, kept]),
+        covariance=np.ascontiguousarray(risk[np.ix_(kept, kept)]),
+        bounds=bounds[kept],
         specific=specific_risk**2,
         groups=groups,
         rows=rows,

@@ -20,7 +20,7 @@ from tasks.meta_models import (
 )
 from tasks.plan import AlreadyPublished, RoundPlan, RoundRequest, plan_round
 from tasks.scores import merge_pairs, score, score_pairs, vectors_to_publish
-from tasks.true_contribution import PortfolioFacts, chunks, merge_chunks, optimise, pull_back
+from tasks.true_contribution import chunks, merge_chunks, optimise, portfolio_facts, pull_back
 
 
 def resolve_in_process(data: Path, out: Path, number: int) -> Resolution:
@@ -53,12 +53,11 @@ def work_in_process(plan: RoundPlan) -> Work:
 
 
 def _true_contribution(plan: RoundPlan, sums: BlockSums) -> TrueContribution | None:
-    covariance, options = plan.inputs.factor_covariance, plan.tournament.true_contribution
-    if plan.portfolio is None or covariance is None:
+    facts = portfolio_facts(plan)
+    if facts is None:
         return None
-    facts = PortfolioFacts(plan.inputs.universe, covariance, plan.targets, plan.portfolio, options)
     portfolio = optimise(sums, facts)
-    return merge_chunks([pull_back(bags, sums, portfolio, facts) for bags in chunks(options)], portfolio, facts)
+    return merge_chunks([pull_back(bags, sums, portfolio, facts) for bags in chunks(facts.options)], portfolio, facts)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from flows.resolve import resolve
 from flows.session import Session
@@ -98,3 +101,20 @@ def test_true_contribution__has_the_same_bytes_when_a_worker_dies_among_its_bags
     killer.join()
     assert killed
     assert digests(tmp_path) == expected
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_cli__a_worker_that_offers_a_gpu_without_cuda_says_so(data: Path, tmp_path: Path, prefect_home: Path) -> None:
+    command = ["resolve", "--data", str(data), "--out", str(tmp_path / "out"), "--round", str(ROUND), "--gpu"]
+    finished = subprocess.run(
+        [sys.executable, "-c", COMMAND, *command],
+        env={**os.environ, "PREFECT_HOME": str(prefect_home)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert finished.returncode == 2, finished.stderr
+    last = finished.stderr.strip().splitlines()[-1]
+    assert last == "stakeweight: a worker offers the resource GPU, but torch finds no CUDA device there"
+    assert not (tmp_path / "out" / "manifests").exists()

@@ -76,7 +76,7 @@ def test_plan_round__a_score_that_nobody_at_risk_chose_may_be_missing(tmp_path: 
 def test_resolve__a_round_whose_submissions_are_all_refused_names_codes_and_an_example(tmp_path: Path) -> None:
     broken = {f"{model}.csv": b"id,prediction\n" for model in MODELS} | {f"{model}.parquet": None for model in MODELS}
     write_round(tmp_path / "data", submissions=broken)
-    with pytest.raises(UntrustworthyError, match=r"4 of 4 submissions were refused \(4 missing_id\).*model_"):
+    with pytest.raises(UntrustworthyError, match=r"all 4 submissions were refused \(4 missing_id\).*model_"):
         resolve_in_process(tmp_path / "data", tmp_path / "out", 7)
     assert not (tmp_path / "out" / "manifests").exists()
 
