@@ -77,7 +77,7 @@ def resolve(
     from tasks.plan import RoundRequest
 
     request = RoundRequest(data, out, number, tournament, revise)
-    settings = _settings(scheduler=scheduler, cluster=cluster, workers=workers, gpu=gpu or None)
+    settings = _settings(scheduler=scheduler, cluster=cluster, workers=workers, gpu=gpu)
     print_resolution(_resolve(request, settings), as_json=as_json)
 
 
@@ -102,7 +102,7 @@ def verify(
     from tasks.verify import VerifyRequest, own_files
 
     request = VerifyRequest(out, number, own_files(model, submission, features), data, tournament)
-    settings = _settings(scheduler=scheduler, cluster=cluster, workers=workers, gpu=gpu or None)
+    settings = _settings(scheduler=scheduler, cluster=cluster, workers=workers, gpu=gpu)
     findings = flow.verify(request, settings)
     print_findings(findings, as_json=as_json)
     if not findings.ok:
@@ -162,13 +162,14 @@ def _resolve(request: "RoundRequest", settings: "Settings") -> "Resolution":
 
 
 def _settings(
-    scheduler: str | None = None, cluster: str | None = None, workers: int | None = None, gpu: bool | None = None
+    scheduler: str | None = None, cluster: str | None = None, workers: int | None = None, gpu: bool = False
 ) -> "Settings":
     from infra.errors import InfraError
     from infra.settings import read_settings
 
     try:
-        return read_settings(scheduler=scheduler, cluster=cluster, workers=workers, gpu=gpu)
+        # An option that was not given leaves the word to the environment.
+        return read_settings(scheduler=scheduler, cluster=cluster, workers=workers, gpu=gpu or None)
     except InfraError as error:
         raise OperatorError(str(error)) from error
 

@@ -61,6 +61,11 @@ class Rules:
         named = {key for _, key, _ in _named_multipliers(self)}
         return tuple(key for key in SCORE_KEYS if key in named)
 
+    @property
+    def pays_true_contribution(self) -> bool:
+        """Whether money may depend on True Contribution."""
+        return not {"tc", "tc_raw"}.isdisjoint(self.paid_scores)
+
     def multipliers(self, chosen: Mapping[str, Decimal]) -> dict[str, Decimal]:
         """Returns one a paid score: the rules' own, else the model's choice, 0 where it made none."""
         source = chosen if self.payout is None else self.payout

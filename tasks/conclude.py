@@ -77,7 +77,7 @@ def conclude(plan: RoundPlan, work: Work) -> Resolution:
         StorageError: the store failed; nothing of this revision counts.
     """
     units, scaled = with_true_contribution(publish_scores(work.scores), plan.tournament.true_contribution)
-    if work.true_contribution is not None and plan.pays_true_contribution:
+    if work.true_contribution is not None and plan.terms.rules.pays_true_contribution:
         refuse_untrustworthy(work.true_contribution.reports, plan.tournament.true_contribution)
     ledger = settle(plan.inputs.stakes, work.receipts, units, plan.terms)
     _refuse_unscored(ledger)

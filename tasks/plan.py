@@ -83,11 +83,6 @@ class RoundPlan:
         """The portfolio of True Contribution; None where the round asks for none."""
         return self.tournament.terms_of_portfolio(self.request.round)
 
-    @property
-    def pays_true_contribution(self) -> bool:
-        """Whether money depends on True Contribution."""
-        return bool({"tc", "tc_raw"} & set(self.terms.rules.paid_scores))
-
 
 @dataclass(frozen=True, slots=True)
 class AlreadyPublished:

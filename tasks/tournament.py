@@ -54,8 +54,7 @@ class Tournament:
         """Returns the portfolio of a round whose True Contribution is asked for or paid on, by default terms if need
         be; None where it is neither.
         """
-        paid = {"tc", "tc_raw"} & set(self.rulebook.at(number).paid_scores)
-        return self.portfolio or (PortfolioTerms() if paid else None)
+        return self.portfolio or (PortfolioTerms() if self.rulebook.at(number).pays_true_contribution else None)
 
 
 def read_tournament(store: Store, override: Path | None = None) -> Tournament:

@@ -35,7 +35,7 @@ from tests.tasks.fixtures import (
     with_value,
     write_round,
 )
-from tests.tasks.test_submission import parquet_bytes
+from tests.tasks.test_submission import CODES, parquet_bytes
 
 NUMBER = 7
 GOOD = {f"good_{at:02d}": submission(at) for at in range(12)}
@@ -79,24 +79,7 @@ BAD_FILES: dict[str, tuple[str, dict[str, bytes | pa.Table]]] = {
     "bad_type": ("wrong_type", {".parquet": with_column(submission(50), "prediction", list(range(STOCKS)))}),
     "bad_unpacked": ("unreadable", {".parquet": csv_bytes(submission(50))}),
 }
-EVERY_CODE = {
-    "too_large",
-    "empty_file",
-    "unreadable",
-    "duplicate_column",
-    "missing_column",
-    "wrong_type",
-    "too_many_rows",
-    "null_id",
-    "duplicate_id",
-    "unknown_id",
-    "missing_id",
-    "not_finite",
-    "out_of_range",
-    "constant",
-    "two_files",
-    "unknown_file_type",
-}
+EVERY_CODE = CODES | {"two_files", "unknown_file_type"}
 BAD_STAKE = Decimal("50.000000000000000001")
 
 

@@ -90,4 +90,4 @@ def test_plan_round__names_the_covariance_among_the_inputs_and_takes_the_terms_i
     assert isinstance(found, RoundPlan)
     assert "rounds/7/factor_covariance.parquet" in found.inputs.hashes
     assert found.portfolio is not None
-    assert not found.pays_true_contribution
+    assert not found.terms.rules.pays_true_contribution
