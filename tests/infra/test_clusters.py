@@ -12,6 +12,9 @@ from infra.clusters import open_cluster, read_spec
 from infra.errors import InfraError
 from infra.settings import Settings, read_settings
 
+ANY_PORT = {"dashboard_address": "127.0.0.1:0"}
+"""Dask's own default, port 8787, may be taken by a test beside this one, which Dask tells as a warning."""
+
 
 def _children() -> set[int]:
     return {process.pid for process in psutil.Process().children(recursive=True) if "spawn_main" in _command(process)}
@@ -27,7 +30,7 @@ def _command(process: psutil.Process) -> str:
 def _spec_file(folder: Path, **changes: object) -> str:
     spec = {
         "cluster_class": "distributed.LocalCluster",
-        "cluster_kwargs": {"n_workers": 1, "dashboard_address": "127.0.0.1:0"},
+        "cluster_kwargs": {"n_workers": 1, **ANY_PORT},
     }
     path = folder / "cluster.yaml"
     path.write_text(yaml.safe_dump({**spec, **changes}))
@@ -159,9 +162,12 @@ def test_open_cluster__names_a_missing_certificate(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"cluster_kwargs": {"n_workers": 2, "no_such": 3}}, "unexpected keyword argument 'no_such'"),
-        ({"cluster_kwargs": {"n_workers": 1, "preload": "no_such_module"}}, "No module named 'no_such_module'"),
-        ({"cluster_kwargs": {"n_workers": 1, "scheduler_kwargs": {"no_such": 3}}}, "argument 'no_such'"),
+        ({"cluster_kwargs": {"n_workers": 2, "no_such": 3, **ANY_PORT}}, "unexpected keyword argument 'no_such'"),
+        (
+            {"cluster_kwargs": {"n_workers": 1, "preload": "no_such_module", **ANY_PORT}},
+            "No module named 'no_such_module'",
+        ),
+        ({"cluster_kwargs": {"n_workers": 1, "scheduler_kwargs": {"no_such": 3}, **ANY_PORT}}, "argument 'no_such'"),
         ({"cluster_class": "builtins.dict"}, "builtins.dict: is no Dask cluster"),
         ({"dask_config": {"distributed.version.no_such": 3}}, "LocalCluster: dask_config: "),
     ],
