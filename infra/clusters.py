@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from importlib import resources
 from multiprocessing import resource_tracker
 from pathlib import Path
-from ssl import SSLError
 from typing import Any
 
 import dask
 import yaml
 from distributed import Client, LocalCluster
+from distributed.comm import get_address_host_port
+from distributed.security import Security
 
 from infra.errors import InfraError, one_line
 from infra.settings import Settings
@@ -136,11 +137,15 @@ def _interrupts_wait() -> Iterator[None]:
 
 
 def _connect(address: Any, settings: Settings) -> Client:
+    if settings.scheduler is not None:
+        _check_address(settings.scheduler)
     where = settings.scheduler or f"cluster {settings.cluster!r}"
     try:
         client = Client(address, timeout=settings.connect_limit_s, name="stakeweight")
-    except Exception as error:  # whatever Dask finds wrong with an address or with its own settings
-        raise InfraError(_why_no_client(error, where, settings.connect_limit_s)) from error
+    except OSError as error:  # TimeoutError included
+        raise InfraError(f"no scheduler answered at {where} within {settings.connect_limit_s:g} s") from error
+    except Exception as error:  # whatever else Dask finds wrong
+        raise InfraError(f"{where}: {one_line(error)}") from error
     try:
         client.wait_for_workers(1, timeout=settings.connect_limit_s)
     except OSError as error:  # TimeoutError included
@@ -149,10 +154,22 @@ def _connect(address: Any, settings: Settings) -> Client:
     return client
 
 
-def _why_no_client(error: Exception, where: str, limit_s: float) -> str:
-    if where.startswith("tls://") and isinstance(error, (TypeError, FileNotFoundError, PermissionError, SSLError)):
-        why = f": {one_line(error)}" if isinstance(error, OSError) else ""
-        return f"{where} needs the certificates that Dask's settings name (distributed.comm.tls){why}"
-    if isinstance(error, OSError):  # TimeoutError included
-        return f"no scheduler answered at {where} within {limit_s:g} s"
-    return f"{where}: {one_line(error)}"
+def _check_address(address: str) -> None:
+    """Refuses an address that no client could be made for.
+
+    Asked beforehand, because a client that fails for such a reason is never closed: its event loop lives on, and about
+    every eighth next client of the process then waits for 10 s and fails with an empty AssertionError.
+    """
+    try:
+        get_address_host_port(address)
+    except ValueError as error:
+        raise InfraError(f"{address}: {one_line(error)}") from error
+    if not address.startswith("tls://"):
+        return
+    needs = f"{address} needs the certificates that Dask's settings name (distributed.comm.tls)"
+    try:
+        context = Security().get_connection_args("client")["ssl_context"]
+    except OSError as error:  # missing, unreadable, or (SSLError) no certificate
+        raise InfraError(f"{needs}: {one_line(error)}") from error
+    if context is None:
+        raise InfraError(needs)
