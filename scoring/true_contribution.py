@@ -40,10 +40,11 @@ class TrueContribution:
 
     Attributes:
         price: (stock,) mean of the bags' gradients, over the universe.
-        portfolio: (stock,) w* of the full meta model, fractions of capital.
+        portfolio: (stock,) w* of the full meta model, fractions of capital; the price knows nothing of what was held.
         risk_aversion: γ in force.
         reports: how each bag went, in the order of their numbers.
         device: kind of device that solved them, cpu or cuda.
+        solver: by which they were solved, see `PortfolioTerms`.
     """
 
     price: Float64[np.ndarray, " stock"]
@@ -51,6 +52,7 @@ class TrueContribution:
     risk_aversion: float
     reports: tuple[BagReport, ...]
     device: str = "cpu"
+    solver: str = "factor"
 
 
 @dataclass(frozen=True, slots=True)

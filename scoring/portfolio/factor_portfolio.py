@@ -2,13 +2,15 @@
 
 It scales the problem (`structure`), minimises the dual of every bag (`newton`, and `interior_point` for bags on which
 that stalls), moves the multipliers of pinned groups away from kinks and measures the distance to the nearest
-(`kinks`), and pulls gradients back through the matrix of the final active set (`gradient`).
+(`kinks`), takes rounding out of the weights (`polish`), and pulls gradients back through the matrix of the final active
+set (`gradient`). It is read only once made: threads may share one.
 
 Results of a bag do not depend on the other bags of its batch but in the last bits.
 """
 
 from dataclasses import replace
 
+import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
@@ -20,9 +22,11 @@ from scoring.portfolio.interface import BagReport, BagStatus, Solved
 from scoring.portfolio.interior_point import interior_point
 from scoring.portfolio.kinks import centre_pinned, gaps, margins
 from scoring.portfolio.newton import TOLERANCE, Found, newton
+from scoring.portfolio.polish import polished
 from scoring.portfolio.problem import PortfolioProblem
 from scoring.portfolio.schur import LEAST_DAMPING, ActiveSet, Factor, active_matrix, factorise
 from scoring.portfolio.structure import make_structure
+from scoring.portfolio.turnover import without_turnover
 
 STEPS_BEFORE_FALLBACK = 12
 STEPS_AFTER_FALLBACK = 40
@@ -45,25 +49,37 @@ class FactorPortfolio:
         """
         if not risk_aversion > 0:
             raise OperatorError(f"portfolio: risk_aversion must be a number above 0, found {risk_aversion}")
-        self._structure = make_structure(problem, risk_aversion, device)
+        plain, shift = without_turnover(problem)
+        self._structure = make_structure(plain, risk_aversion, device)
+        self._shift = None if shift is None else torch.as_tensor(risk_aversion * shift, device=device)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is prepared, but for some thousand."""
+        structure = self._structure
+        return structure.pairs.nbytes + structure.columns.nbytes + structure.member_columns.nbytes
 
     def solve(self, alpha: Float64[Tensor, "bag stock"]) -> Solved:
         """Returns the optimal weights of every bag, on the solver's device."""
         structure = self._structure
-        scaled = alpha.to(structure.columns.device) / structure.alpha_unit
+        given = alpha.to(structure.columns.device)
+        scaled = (given if self._shift is None else given + self._shift) / structure.alpha_unit
         found, helped = self._minimise(scaled)
         point, pinned = centre_pinned(structure, scaled, found.point)
         active = active_set(structure, point)
+        factor = self._final(found.factor, active)
+        right = found.repeated.nonzero()[:, 0]
+        point = put(point, right, take(polished(structure, point, factor), right), len(alpha))
         return Solved(
             weights=point.weights * structure.weight_unit,
             reports=self._reports(scaled, found, point, active, (helped, pinned)),
-            state=self._final(found.factor, active),
+            state=factor,
         )
 
     def pull_back(
         self, solved: Solved, upstream: Float64[Tensor, " stock"] | Float64[Tensor, "bag stock"]
     ) -> Float64[Tensor, "bag stock"]:
-        """Returns (∂w*/∂a)ᵀ upstream of every bag."""
+        """Returns (∂w*/∂a)ᵀ upstream of every bag; NaN for a bag whose gradient refinement did not make exact."""
         structure, factor = self._structure, solved.state
         upstream = upstream.to(structure.columns.device).expand(len(factor.scale), structure.stocks)
         return pull_back(structure, factor, upstream) * (structure.weight_unit / structure.alpha_unit)
@@ -81,10 +97,14 @@ class FactorPortfolio:
         return found, stalled
 
     def _final(self, factor: Factor, active: ActiveSet) -> Factor:
-        """Returns the matrices of the final active sets; only those that centring changed are made again."""
+        """Returns the matrices of the final active sets, with the least damping.
+
+        Only those are made again whose set centring changed, or that Newton's last steps damped: a damped matrix would
+        take refinement more steps than it has.
+        """
         structure = self._structure
         same = same_piece(active, factor.active)
-        rows = (~same).nonzero()[:, 0]
+        rows = (~same | (factor.damping > LEAST_DAMPING)).nonzero()[:, 0]
         if len(rows) == 0:
             return factor
         changed = take(active, rows)

@@ -6,9 +6,11 @@ On its piece of the piecewise linear map a bag's weights are w = h∘(a − Cν 
 
 is symmetric, and Jᵀr costs one back-substitution. One or more steps of iterative refinement, against the conditions
 themselves (Fᵀg = the change of y, Eᵀg = 0, sᵀg = 0) and not against the stored matrix, take out its damping and
-rounding.
+rounding. What is left of the scaled conditions is measured against √(Σ h r²), which no right side exceeds: against the
+right side itself, an r that the portfolio is neutral to already could never be exact enough.
 
-The failure guarded against: a gradient whose error is invisible in the weights.
+The failure guarded against: a gradient whose error is invisible in the weights. Where refinement does not get there, a
+bag's gradient is NaN: no number, rather than one that nobody should rely on.
 """
 
 import torch
@@ -19,24 +21,29 @@ from scoring.portfolio.schur import Factor, solve, to_multipliers, to_unknowns
 from scoring.portfolio.structure import Structure
 
 MOST_REFINEMENTS = 8
-_EXACT = 1e-13
-"""Refinement ends when the conditions hold to this share of the first right side."""
+_EXACT = 1e-14
+"""Refinement ends when the conditions hold to this share of √(Σ h r²)."""
+TOLERANCE = 1e-12
+"""The share above which a gradient counts as not found. On nearly singular matrices (a smallest eigenvalue of 1e-6) a
+gradient's own error is a thousand times as large; where refinement works, 1e-15 is left."""
 
 
 def pull_back(
     structure: Structure, factor: Factor, upstream: Float64[Tensor, "bag stock"]
 ) -> Float64[Tensor, "bag stock"]:
-    """Returns (∂w/∂a)ᵀ upstream of every bag, in the scaled units."""
-    right = _conditions(structure, factor, upstream * factor.active.signed.abs(), None)
-    unknowns, enough = solve(factor, right), _EXACT * (right * factor.scale).abs().amax(1)
+    """Returns (∂w/∂a)ᵀ upstream of every bag, in the scaled units; NaN for a bag on which refinement fails."""
+    steep = factor.active.signed.abs()
+    right = _conditions(structure, factor, upstream * steep, None)
+    unknowns, size = solve(factor, right), (steep * upstream.square()).sum(1).sqrt()
     gradient = _gradient(structure, factor, upstream, unknowns)
-    for _ in range(MOST_REFINEMENTS):
+    for refinement in range(MOST_REFINEMENTS + 1):
         left = _conditions(structure, factor, gradient, unknowns)
-        if bool(((left * factor.scale).abs().amax(1) <= enough).all()):
+        errors = (left * factor.scale).abs().amax(1)
+        if refinement == MOST_REFINEMENTS or bool((errors <= _EXACT * size).all()):
             break
         unknowns = unknowns + solve(factor, left)
         gradient = _gradient(structure, factor, upstream, unknowns)
-    return gradient
+    return torch.where((errors <= TOLERANCE * size)[:, None], gradient, float("nan"))
 
 
 def _gradient(

@@ -3,7 +3,8 @@
     solved = portfolio.solve(alpha)             # (bag, stock) → weights, and how each bag went
     v = portfolio.pull_back(solved, returns)    # (∂w*/∂a)ᵀ r, one vector–Jacobian product a bag
 
-A bag is never silently wrong: what did not converge, or sits on a kink where the gradient is not unique, says so.
+A bag is never silently wrong: what did not converge, or sits on a kink where the gradient is not unique, says so, and
+a gradient that could not be made exact is NaN.
 """
 
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ class Portfolio(Protocol):
     def pull_back(
         self, solved: Solved, upstream: Float64[Tensor, " stock"] | Float64[Tensor, "bag stock"]
     ) -> Float64[Tensor, "bag stock"]:
-        """Returns (∂w*/∂a)ᵀ upstream of every bag."""
+        """Returns (∂w*/∂a)ᵀ upstream of every bag; NaN throughout for a bag whose gradient was not found."""
 
 
 def as_layer(portfolio: Portfolio, alpha: Float64[Tensor, "bag stock"]) -> Float64[Tensor, "bag stock"]:

@@ -88,7 +88,7 @@ def products_of(point: Interior, room: Room) -> Products:
 
 def mean_product(structure: Structure, products: Products) -> Float64[Tensor, " bag"]:
     summed = products.low.sum((1, 2)) + products.high.sum((1, 2)) + products.sides.sum((1, 2)) + products.leverage
-    return summed / (4 * structure.stocks + 2 * float(structure.bounds.isfinite().sum()) + 1)
+    return summed / (4 * structure.stocks + 2 * structure.bounds.isfinite().sum() + 1)
 
 
 def step_length(

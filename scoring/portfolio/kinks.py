@@ -29,20 +29,17 @@ def centre_pinned(
     """Returns the point with the multipliers of pinned groups in the middle of their intervals, and which these are."""
     fixed = _at_kink_or_beyond(structure, point)
     pinned = _pinned(structure, point, fixed)
-    if not bool(pinned.any()):
+    rows = pinned.any(0).nonzero()[:, 0].tolist()  # one look at the device for all groups
+    if not rows:
         return point, pinned
     neutral, reduced = point.at.neutral.clone(), point.reduced.clone()
-    for _ in range(_SWEEPS):
-        start = 0
-        for row, end in enumerate(structure.group_ends):
-            bags = pinned[:, row].nonzero()[:, 0]
-            if len(bags):
-                members = structure.members[start:end]
-                inside = (bags[:, None], members)
-                shift = _middle(structure, point, reduced[inside], inside)
-                neutral[bags, row] += shift
-                reduced[inside] -= shift[:, None]
-            start = end
+    starts = (0, *structure.group_ends)
+    for row in rows * _SWEEPS:
+        bags = pinned[:, row].nonzero()[:, 0]
+        inside = (bags[:, None], structure.members[starts[row] : starts[row + 1]])
+        shift = _middle(structure, point, reduced[inside], inside)
+        neutral[bags, row] += shift
+        reduced[inside] -= shift[:, None]
     at = type(point.at)(point.at.exposures, point.at.bound, neutral, point.at.leverage)
     return evaluate(structure, alpha, at), pinned
 

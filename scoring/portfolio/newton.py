@@ -20,6 +20,7 @@ from torch import Tensor
 
 from scoring.portfolio.batch import put, take
 from scoring.portfolio.dual import Multipliers, Point, active_set, evaluate, same_piece, violation
+from scoring.portfolio.polish import rounding
 from scoring.portfolio.schur import LEAST_DAMPING, MOST_DAMPING, Factor
 from scoring.portfolio.step import advance, newton_direction
 from scoring.portfolio.structure import Structure
@@ -38,7 +39,7 @@ class Found:
         point: the last point of every bag.
         factor: the matrix of that point's active set.
         steps: (bag,) Newton steps.
-        repeated: (bag,) whether the active set repeated and the conditions hold.
+        repeated: (bag,) whether the active set repeated and the conditions hold, but for rounding (see `polish`).
     """
 
     point: Point
@@ -65,7 +66,8 @@ def newton(structure: Structure, alpha: Float64[Tensor, "bag stock"], start: Mul
         point, length = advance(structure, alpha, point, along)
         damping = _next_damping(damping, length)
         active = active_set(structure, point)
-        repeated = same_piece(active, factor.active) & (violation(structure, point, active) <= TOLERANCE)
+        close = violation(structure, point, active) <= TOLERANCE + rounding(structure, alpha, point, active)
+        repeated = same_piece(active, factor.active) & close
         leaving = repeated if step < most_steps else torch.ones_like(repeated)
         rows = leaving.nonzero()[:, 0]
         if len(rows) == 0:

@@ -9,7 +9,7 @@
 Weights are fractions of the capital; `a` (alpha) is a meta model, dimensionless; Ω and d are covariance and specific
 variance of returns as fractions; so γ, the risk aversion, is what makes the two comparable. The risk term makes the
 problem strictly convex: `w*` is unique and piecewise linear in `a`, and has a gradient almost everywhere. A linear
-programme would have the gradient zero almost everywhere.
+programme would have the gradient zero almost everywhere. A cost of leaving what is held may be added (`turnover`).
 
 The failures guarded against: neutrality rows that depend on each other (market = sum of the sectors = the only
 country), a factor that is neutral already and would get a bound that never moves, a risk model that is no covariance.
@@ -49,6 +49,7 @@ class PortfolioTerms:
         feature_bound: |exposure| to a standardised feature is at most feature_bound · L / √n; None for no bound.
         feature_penalty: variance of the return, as a fraction squared, that a unit of exposure to a feature counts
             as; None for none.
+        turnover_cost: c > 0, in units of the risk aversion, see `turnover`; never for True Contribution; None for none.
         solver: `factor`, the structured solver, or `module:function`, a problem of the operator's own.
     """
 
@@ -59,10 +60,12 @@ class PortfolioTerms:
     neutral: tuple[Neutrality, ...] = NEUTRALITIES
     feature_bound: float | None = None
     feature_penalty: float | None = None
+    turnover_cost: float | None = None
     solver: str = "factor"
 
     def __post_init__(self) -> None:
-        for name in ("risk_aversion", "leverage", "cap", "exposure_bound", "feature_bound", "feature_penalty"):
+        limits = ("leverage", "cap", "exposure_bound", "feature_bound")
+        for name in ("risk_aversion", *limits, "feature_penalty", "turnover_cost"):
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):
                 raise OperatorError(f"portfolio: {name} must be a number above 0, found {value}")
@@ -81,6 +84,8 @@ class PortfolioProblem:
         rows: (row, 2) the independent neutrality rows as pairs (partition, group).
         cap: u, as a fraction of capital.
         leverage: L.
+        turnover_cost: c ≥ 0, see `turnover`.
+        previous: (stock,) w⁰, fractions of capital; None where trades cost nothing.
     """
 
     factors: Float64[np.ndarray, "stock factor"]
@@ -91,6 +96,8 @@ class PortfolioProblem:
     rows: Int64[np.ndarray, "row 2"]
     cap: float
     leverage: float
+    turnover_cost: float = 0.0
+    previous: Float64[np.ndarray, " stock"] | None = None
 
     @property
     def stocks(self) -> int:
@@ -99,7 +106,8 @@ class PortfolioProblem:
 
     def neutral_columns(self) -> Float64[np.ndarray, "stock row"]:
         """Returns E, dense: 1 where the stock belongs to the row's group."""
-        return np.stack([self.groups[part] == group for part, group in self.rows], axis=1).astype(np.float64)
+        parts, groups = self.rows.T
+        return np.ascontiguousarray((self.groups[parts] == groups[:, None]).T, dtype=np.float64)
 
 
 def portfolio_problem(

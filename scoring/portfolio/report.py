@@ -8,7 +8,7 @@ from typing import Literal
 
 BagStatus = Literal["converged", "degenerate", "failed"]
 """`degenerate`: the weights are right, but a stock or a bound sits on a kink (margin below 1e-9), so that the gradient
-is one of several; `failed`: the weights did not reach the tolerance."""
+is one of several; `failed`: the weights did not reach the tolerance, or the gradient did not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,11 +51,13 @@ class Factor:
         active: the active set that it belongs to.
         lower: (bag, unknown, unknown) Cholesky factor of the scaled K.
         scale: (bag, unknown) K's diagonal to the power −½.
+        damping: (bag,) what the diagonal of the scaled K was to be raised by.
     """
 
     active: ActiveSet
     lower: Float64[Tensor, "bag unknown unknown"]
     scale: Float64[Tensor, "bag unknown"]
+    damping: Float64[Tensor, " bag"]
 
 
 def active_matrix(structure: Structure, active: ActiveSet) -> Float64[Tensor, "bag unknown unknown"]:
@@ -81,7 +83,7 @@ def factorise(
     scale = torch.where(diagonal > 0, diagonal, structure.full_diagonal).rsqrt()
     matrix.mul_(scale[:, :, None]).mul_(scale[:, None, :])
     torch.diagonal(matrix, dim1=1, dim2=2).fill_(1.0)
-    return Factor(active, cholesky(matrix, damping), scale)
+    return Factor(active, cholesky(matrix, damping), scale, damping)
 
 
 def solve(factor: Factor, right: Float64[Tensor, "bag unknown"]) -> Float64[Tensor, "bag unknown"]:

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from scoring.portfolio.problem import PortfolioProblem
 
-FEW_BAGS = 2
-"""Up to here a bag's own product of its free stocks' rows beats reading all products of columns."""
+FEW_BAGS = 8
+"""Up to here a bag's own product of its free stocks' rows beats reading all products of columns: at 1 000 and at 5 000
+stocks, with 70 factors, five bags took half the time, ten bags the same, 25 bags twice the time."""
 
 
 @dataclass(frozen=True, slots=True)

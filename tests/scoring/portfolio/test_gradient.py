@@ -1,13 +1,18 @@
 """The derivative of optimal weights: against finite differences of the re-solved problem, and closed forms."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
+from scoring.portfolio import gradient as refined
 from scoring.portfolio.interface import as_layer
-from scoring.portfolio.problem import PortfolioProblem
+from scoring.portfolio.problem import PortfolioProblem, auto_risk_aversion
+from scoring.portfolio.schur import active_matrix, factorise
+from scoring.portfolio.solvers import Solver, gradients
 from tests.scoring.portfolio.test_newton import (
     Setting,
     duplicated,
@@ -90,3 +95,80 @@ def test_pull_back__without_limits_is_the_projected_inverse_risk() -> None:
     np.testing.assert_allclose(
         pulled, np.stack([expected @ returns] * 2), rtol=1e-10, atol=1e-12 * np.abs(pulled).max()
     )
+
+
+# Gradients that were not found ------------------------------------------------------------------------------------
+
+
+def test_pull_back__a_matrix_that_refinement_cannot_mend_gives_no_number() -> None:
+    """A matrix with its diagonal doubled: each refinement takes away about half of the error, and there are eight."""
+    problem, alphas = make_problem(Setting(300, 20, 10)), make_alphas(300, 3)
+    portfolio, solved = solve(problem, alphas)
+    returns = torch.tensor(np.random.default_rng(6).standard_normal(300))
+    exact = portfolio.pull_back(solved, returns)
+    active, structure = solved.state.active, portfolio._structure
+    damping = torch.tensor([1e-13, 1.0, 1e-6], dtype=torch.float64)
+    damped = factorise(structure, active, active_matrix(structure, active), damping)
+    found = portfolio.pull_back(replace(solved, state=damped), returns)
+    assert found.isnan().all(1).tolist() == [False, True, False]
+    for bag in (0, 2):
+        torch.testing.assert_close(found[bag], exact[bag], rtol=0, atol=1e-12 * float(exact[bag].abs().max()))
+
+
+def test_gradients__a_bag_whose_gradient_was_not_found_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, alphas = make_problem(Setting(300, 20, 10)), make_alphas(300, 3)
+    returns = np.random.default_rng(6).standard_normal(300)
+    solver = Solver(problem, auto_risk_aversion(alphas[0], problem))
+    found, reports = gradients(solver, alphas, returns)
+    assert np.isfinite(found).all()
+    assert [report.status for report in reports] == ["converged"] * 3
+    monkeypatch.setattr(refined, "TOLERANCE", 1e-19)
+    found, reports = gradients(solver, alphas, returns)
+    assert np.isnan(found).all()
+    assert [report.status for report in reports] == ["failed"] * 3
+
+
+def test_pull_back__an_upstream_that_the_portfolio_is_neutral_to_already_is_exact_enough() -> None:
+    """Its conditions hold to rounding before the first step, so that a share of them would be no measure."""
+    problem, alphas = make_problem(Setting(300, 20, 10, cap=1e6, bound=np.inf)), make_alphas(300, 2)
+    portfolio, solved = solve(problem, alphas, 10.0)
+    gamma = 10 * auto_risk_aversion(alphas[0], problem)
+    basis = scipy.linalg.null_space(np.hstack([problem.neutral_columns(), problem.factors]).T)
+    inside = problem.specific * (basis @ np.random.default_rng(7).standard_normal(basis.shape[1]))
+    found = portfolio.pull_back(solved, torch.tensor(inside)).numpy()
+    expected = inside / (gamma * problem.specific)
+    assert np.abs(found - expected).max() <= 1e-12 * np.abs(expected).max()
+
+
+# Nearly linear programmes -----------------------------------------------------------------------------------------
+
+
+def closed_form(problem: PortfolioProblem, gamma: float, weights: np.ndarray, returns: np.ndarray) -> np.ndarray:
+    """Z (ZᵀHZ)⁻¹ Zᵀ r, Z a basis of what the limits that hold with equality leave; read off the weights."""
+    unit = problem.leverage / problem.stocks
+    sizes, exposures = np.abs(weights), problem.factors.T @ weights
+    still = (sizes < 1e-9 * unit) | (sizes > problem.cap - 1e-9 * unit)
+    held = np.abs(exposures) > problem.bounds * (1 - 1e-9)
+    rows = [problem.neutral_columns(), problem.factors[:, held], np.eye(problem.stocks)[:, still]]
+    basis = scipy.linalg.null_space(np.column_stack([*rows, np.sign(weights)]).T)
+    hessian = gamma * (problem.factors @ problem.covariance @ problem.factors.T + np.diag(problem.specific))
+    return np.asarray(basis @ np.linalg.solve(basis.T @ hessian @ basis, basis.T @ returns))
+
+
+@pytest.mark.parametrize("times", [1e-4, 1e-6, 1e-8])
+def test_solve__with_hardly_any_aversion_is_as_exact_as_ever(times: float) -> None:
+    """Alpha is then 1/times as large as what a weight is off by, and a hundredth of a bag's stocks are free."""
+    problem, alphas = make_problem(Setting(200, 12, 8)), make_alphas(200, 12)
+    portfolio, solved = solve(problem, alphas, times)
+    assert [report.status for report in solved.reports] == ["converged"] * 12
+    assert max(report.infeasibility for report in solved.reports) <= 1e-14
+    weights = solved.weights.numpy()
+    assert np.abs(weights @ problem.neutral_columns()).max() <= 1e-14
+    assert np.abs(weights).sum(1) == pytest.approx(1, abs=1e-13)
+    returns = np.random.default_rng(8).standard_normal(200)
+    found = portfolio.pull_back(solved, torch.tensor(returns)).numpy()
+    gamma = times * auto_risk_aversion(alphas[0], problem)
+    natural = np.abs(returns / problem.specific).max() / gamma
+    for bag in range(12):
+        expected = closed_form(problem, gamma, weights[bag], returns)
+        assert np.abs(found[bag] - expected).max() <= 1e-9 * natural

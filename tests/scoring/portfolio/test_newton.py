@@ -112,8 +112,7 @@ def test_solve__is_optimal_and_converged(setting: Setting, times: float) -> None
     alphas = make_alphas(setting.stocks, 4)
     _, solved = solve(problem, alphas, times)
     assert [report.status for report in solved.reports] == ["converged"] * 4
-    if len(problem.rows):
-        assert_optimal(problem, times * auto_risk_aversion(alphas[0], problem), alphas, solved)
+    assert_optimal(problem, times * auto_risk_aversion(alphas[0], problem), alphas, solved)
 
 
 def duplicated(problem: PortfolioProblem) -> PortfolioProblem:
@@ -160,6 +159,7 @@ def test_solve__hard_settings_converge(
     assert [report.status for report in solved.reports] == ["converged"] * 6
     assert max(report.gap for report in solved.reports) < 1e-10
     assert max(report.infeasibility for report in solved.reports) < 1e-10
+    assert_optimal(problem, times * auto_risk_aversion(alphas[0], problem), alphas, solved)
 
 
 def test_solve__pinned_groups_are_no_kinks() -> None:

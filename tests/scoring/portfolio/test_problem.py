@@ -56,6 +56,7 @@ def test_portfolio_problem__market_alone_is_one_row_and_nothing_is_none() -> Non
     free = portfolio_problem(stocks, covariance(1, 3), PortfolioTerms(neutral=()))
     assert market.neutral_columns().tolist() == [[1.0]] * 24
     assert len(free.rows) == 0
+    assert free.neutral_columns().shape == (24, 0)
     assert free.stocks == 24
 
 
@@ -128,7 +129,7 @@ def test_auto_risk_aversion__leaves_twice_the_leverage_to_an_unlimited_portfolio
 # What an operator hears ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["risk_aversion", "leverage", "cap", "exposure_bound"])
+@pytest.mark.parametrize("name", ["risk_aversion", "leverage", "cap", "exposure_bound", "turnover_cost"])
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
 def test_portfolio_terms__must_be_above_0(name: str, value: float) -> None:
     with pytest.raises(OperatorError, match=f"portfolio: {name} must be a number above 0, found {value}"):

@@ -1,0 +1,5 @@
+"""diffcp is imported before any test: first imported inside jaxtyping's hook it is compiled anew, and then its
+docstring warns.
+"""
+
+import diffcp  # noqa: F401
