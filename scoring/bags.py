@@ -104,7 +104,8 @@ def bag_weights(
     """Returns the weights of every bag; each bag that drew anybody sums to 1.
 
     Args:
-        atoms: stakes in atoms by model, sorted by name; 0 for models that do not count (unstaked, late, refused).
+        atoms: stakes in atoms, or a policy's amounts, by model, sorted by name; 0 for models that do not count
+            (unstaked, late, refused).
         accounts: each model's owner; used where the operator's `bag_unit` is `account`.
         seed: the round's seed.
         options: number of bags, fraction drawn, what is drawn.

@@ -1,7 +1,7 @@
-"""Weights: what each model counts in a meta model.
+"""Weights: what each model counts in a meta model; they sum to 1.
 
-A policy turns the round's stakes into one weight a model; the weights sum to 1. The only policy so far is the stake
-itself. Stakes are integers beyond 64 bits, so each share is one correctly rounded division of two integers.
+Stakes, and what `weight_policies` makes of them, are integers beyond 64 bits, so each share is one correctly rounded
+division of two integers.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ def stake_weights(atoms: Sequence[int]) -> Float64[np.ndarray, " model"]:
     """Returns each stake's share of the total, the nearest double to the exact fraction.
 
     Args:
-        atoms: stakes ≥ 0 in atoms; models that do not count carry 0. All zero gives all zero.
+        atoms: stakes ≥ 0 in atoms, or a policy's amounts; models that do not count carry 0. All zero gives all zero.
     """
     total = sum(atoms)
     if total == 0:
