@@ -7,7 +7,7 @@ tells so, was just restarted.
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
@@ -43,6 +43,20 @@ def show_round(resolution: Resolution) -> None:
         for line in (*summary.best, *reversed(summary.worst))
     ]
     show_table(f"round {manifest.round}", rows, description)
+
+
+class Steps(Protocol):
+    """Whom a run tells that one more step is done."""
+
+    def step(self) -> None:
+        """Counts one step."""
+
+
+class Unshown:
+    """Tells nobody: a round of a backfill is one step of its own."""
+
+    def step(self) -> None:
+        """Counts nothing."""
 
 
 class ShownProgress:

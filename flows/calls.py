@@ -6,11 +6,13 @@ Guards against the wait without an end: a worker that hangs in native code, or a
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from distributed import Future, wait
+from distributed.client import ClosedClientError
 
 from flows.session import current_session
 from scoring.errors import StakeweightError
@@ -18,6 +20,17 @@ from scoring.errors import StakeweightError
 
 class UnitError(StakeweightError):
     """The workers could not finish a unit; nothing was published."""
+
+
+class LostSchedulerError(UnitError):
+    """The way to the workers is gone for good: no other unit of this run can succeed."""
+
+
+def why_lost(error: BaseException) -> str:
+    """Returns in one line why a unit was lost; of a cancelled future Dask makes a list of many lines."""
+    if isinstance(error, CancelledError):
+        return "lost with the scheduler, or with all workers that had what it needs; run the same command again"
+    return " ".join(str(error).split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +78,21 @@ class Call:
         return self._future
 
     def submit(self, args: Sequence[Any]) -> Future:
-        """Hands the call to Dask, with Dask's futures among the arguments."""
-        self._future = current_session().client.submit(
-            self._function,
-            *args,
-            key=f"{self._function.__name__}-{uuid.uuid4().hex}",  # never the result of an earlier, equal call
-            resources=dict(self.needs.resources) or None,
-            pure=False,
-        )
+        """Hands the call to Dask, with Dask's futures among the arguments.
+
+        Raises:
+            LostSchedulerError: the scheduler did not come back within Dask's own limit.
+        """
+        try:
+            self._future = current_session().client.submit(
+                self._function,
+                *args,
+                key=f"{self._function.__name__}-{uuid.uuid4().hex}",  # never the result of an earlier, equal call
+                resources=dict(self.needs.resources) or None,
+                pure=False,
+            )
+        except ClosedClientError as error:
+            raise LostSchedulerError(f"{self.name}: the scheduler is gone; run the same command again") from error
         return self._future
 
     def wait(self) -> None:

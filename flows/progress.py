@@ -6,8 +6,11 @@ stage, so that a log of 10 000 units stays readable.
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 from typing import Literal, Self, TextIO
 
 from rich.console import Console
@@ -29,7 +32,8 @@ class Progress:
     def __init__(self, style: Style | None = None, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._style: Style = style or ("bars" if self._stream.isatty() else "lines")
-        columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        texts = TextColumn("{task.description:<28}"), TextColumn("{task.fields[pace]}")
+        columns = (texts[0], BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), texts[1])
         self._bars = Bars(*columns, console=Console(file=self._stream))
 
     def __enter__(self) -> Self:
@@ -42,27 +46,59 @@ class Progress:
             self._bars.stop()
 
     @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Callable[[], None]]:
-        """Yields the function that counts one finished unit of the stage."""
+    def stage(self, title: str, total: int, *, rate: bool = False) -> Iterator[Callable[[], None]]:
+        """Yields the function that counts one finished unit of the stage.
+
+        Args:
+            title: what is counted.
+            total: how many there are.
+            rate: also show how many are done a minute, and the time left.
+        """
+        pace = _pace(total) if rate else _no_pace
         if self._style == "bars":
-            bar = self._bars.add_task(title, total=total)
-            yield lambda: self._bars.advance(bar)
+            bar = self._bars.add_task(title, total=total, pace="")
+            yield _counter(lambda done: self._bars.update(bar, completed=done, pace=pace(done)))
         elif self._style == "lines":
-            yield _line_counter(title, total, self._stream)
+            yield _counter(partial(self._line, title, total, pace))
         else:
             yield lambda: None
 
+    def note(self, text: str) -> None:
+        """Shows a line that somebody should know of."""
+        if self._style == "bars":
+            self._bars.console.print(text, highlight=False, markup=False)
+        elif self._style == "lines":
+            print(text, file=self._stream, flush=True)
 
-def _line_counter(title: str, total: int, stream: TextIO) -> Callable[[], None]:
+    def _line(self, title: str, total: int, pace: Callable[[int], str], done: int) -> None:
+        if done % max(1, total // _LINES_PER_STAGE) == 0 or done == total:
+            print(f"{title} {done}/{total} {pace(done)}".rstrip(), file=self._stream, flush=True)
+
+
+def _counter(show: Callable[[int], None]) -> Callable[[], None]:
     lock = threading.Lock()
-    every = max(1, total // _LINES_PER_STAGE)
     done = 0
 
     def count() -> None:
         nonlocal done
         with lock:
             done += 1
-            if done % every == 0 or done == total:
-                print(f"{title} {done}/{total}", file=stream, flush=True)
+            show(done)
 
     return count
+
+
+def _no_pace(_done: int) -> str:
+    return ""
+
+
+def _pace(total: int) -> Callable[[int], str]:
+    """Returns what says how many are done a minute since now, and when all will be."""
+    started = time.monotonic()
+
+    def pace(done: int) -> str:
+        seconds = max(time.monotonic() - started, 1e-9)
+        left = timedelta(seconds=round(seconds / done * (total - done)))
+        return f"{60 * done / seconds:.1f} a minute, {left} left"
+
+    return pace

@@ -32,15 +32,15 @@ def print_resolution(resolution: Resolution, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"published": resolution.summary is not None, **json.loads(manifest.to_json())}))
         return
-    console = _console()
+    screen = console()
     what = f"round {manifest.round}, revision {manifest.revision}"
     if resolution.summary is None:
-        console.print(f"{what} was published before from the same inputs; nothing to do")
+        screen.print(f"{what} was published before from the same inputs; nothing to do")
         return
-    currency = _plain(manifest.facts["currency"])
-    _print_summary(console, resolution.summary, currency, f"{_plain(manifest.facts['tournament'])}: {what}")
+    currency = plain(manifest.facts["currency"])
+    _print_summary(screen, resolution.summary, currency, f"{plain(manifest.facts['tournament'])}: {what}")
     for output in manifest.outputs.values():
-        console.print(f"  {_plain(output['path'])}  {output['rows']} rows", soft_wrap=True)
+        screen.print(f"  {plain(output['path'])}  {output['rows']} rows", soft_wrap=True)
 
 
 def print_written(directory: Path, spec: "SyntheticSpec", *, as_json: bool) -> None:
@@ -50,8 +50,8 @@ def print_written(directory: Path, spec: "SyntheticSpec", *, as_json: bool) -> N
         print(json.dumps({"directory": str(directory), "first_round": spec.first_round, **facts}))
         return
     last = spec.first_round + spec.rounds - 1
-    _console().print(
-        f"{_plain(directory)}: rounds {spec.first_round} to {last}, {spec.models} models, {spec.stocks} stocks",
+    console().print(
+        f"{plain(directory)}: rounds {spec.first_round} to {last}, {spec.models} models, {spec.stocks} stocks",
         soft_wrap=True,
     )
 
@@ -64,23 +64,23 @@ def print_findings(findings: Findings, *, as_json: bool) -> None:
         return
     for kind, found in lines.items():
         for line in found:
-            print(f"{kind.removesuffix('s'):<8} {_plain(line)}")
+            print(f"{kind.removesuffix('s'):<8} {plain(line)}")
     print(
         "everything agrees" if findings.ok else f"{len(findings.problems)} problems: what is published does not agree"
     )
 
 
-def _print_summary(console: Console, summary: RoundSummary, currency: str, title: str) -> None:
+def _print_summary(screen: Console, summary: RoundSummary, currency: str, title: str) -> None:
     statuses = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
-    console.print(title, style="bold", highlight=False)
-    console.print(f"  models   {summary.models}: {statuses}", highlight=False)
+    screen.print(title, style="bold", highlight=False)
+    screen.print(f"  models   {summary.models}: {statuses}", highlight=False)
     for name, amount in (("at risk", summary.at_risk), ("paid", summary.payout), ("burned", summary.burn)):
-        console.print(f"  {name:<8} {amount:f} {currency}", highlight=False)
-    console.print(f"  factor   {summary.factor}", highlight=False)
+        screen.print(f"  {name:<8} {amount:f} {currency}", highlight=False)
+    screen.print(f"  factor   {summary.factor}", highlight=False)
     lines = (*summary.best, *reversed(summary.worst))
     keys = [key for key in SHOWN_SCORES if any(line.scores.get(key) is not None for line in lines)]
-    names = [_plain(line.model) for line in lines]
-    room = console.width - max(map(len, [*names, "meta model"])) - len(currency) * 2 - 24
+    names = [plain(line.model) for line in lines]
+    room = screen.width - max(map(len, [*names, "meta model"])) - len(currency) * 2 - 24
     keys = keys[: max(1, room // _SCORE_WIDTH)]  # on a narrow terminal who won matters more than every score
     model = Column("model", no_wrap=True)
     table = Table(model, f"at risk, {currency}", f"change, {currency}", *keys, box=None, pad_edge=True)
@@ -90,23 +90,23 @@ def _print_summary(console: Console, summary: RoundSummary, currency: str, title
     for name, line in zip(names, lines, strict=True):
         scores = (_short(line.scores.get(key)) for key in keys)
         table.add_row(name, f"{line.at_risk:.2f}", f"{line.change:+.4f}", *scores)
-    console.print(table)
+    screen.print(table)
 
 
 def _short(score: Decimal | None) -> str:
     return "" if score is None else f"{score:+.4f}"
 
 
-def _plain(name: object) -> str:
+def plain(name: object) -> str:
     """Returns a name or a path as one line of characters that standard output can encode."""
     encoding = sys.stdout.encoding or "utf-8"
     return printable(str(name), _LONGEST_LINE).encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _console() -> Console:
-    """A console as wide as the terminal; in a pipe wide enough for a row of the table.
+def console() -> Console:
+    """Returns a console as wide as the terminal; in a pipe wide enough for a row of the table.
 
     Markup is off for all of it, and so are codes such as `:smile:`, which escaping the markup would leave.
     """
-    console = Console(markup=False, emoji=False)
-    return console if console.is_terminal else Console(markup=False, emoji=False, width=_PIPE_WIDTH)
+    screen = Console(markup=False, emoji=False)
+    return screen if screen.is_terminal else Console(markup=False, emoji=False, width=_PIPE_WIDTH)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.artifacts import ShownProgress, show_round
+from flows.artifacts import ShownProgress, Steps, show_round
 from flows.calls import Needs
 from flows.runtime import Unit, UnitRunner, finish, gather, map_units, run_unit
 from flows.session import current_session
@@ -34,6 +34,7 @@ from tasks.meta_models import (
 from tasks.plan import AlreadyPublished, RoundPlan, RoundRequest, plan_round
 from tasks.scores import merge_pairs, score, score_pairs, vectors_to_publish
 from tasks.true_contribution import chunks, merge_chunks, optimise, portfolio_facts, pull_back
+from tasks.verify_solved import within_tolerance
 
 MERGED_AT_ONCE = 16
 """Shares a merge: a tree of merges keeps memory bounded however many blocks a round has."""
@@ -63,38 +64,45 @@ def resolve(data: str, out: str, round: int, tournament: str | None = None, revi
     if isinstance(plan, AlreadyPublished):
         return Resolution(plan.manifest)
     shown = ShownProgress(f"round {round} progress", STAGES, f"stages of round {round}")
-    resolution = conclude(plan, _work(plan, shown))
+    resolution = conclude(plan, carry_out(plan, shown))
     shown.step()
     show_round(resolution)
     return resolution
 
 
-def _work(plan: RoundPlan, shown: ShownProgress) -> Work:
-    """Carries out every stage that needs the workers."""
+def carry_out(plan: RoundPlan, shown: Steps, published: TrueContribution | None = None) -> Work:
+    """Carries out every stage that needs the workers.
+
+    Args:
+        plan: the round's.
+        shown: where to tell how far it is.
+        published: the solution that a verification checks; the run goes on with it where its own agrees.
+    """
     options, targets = plan.tournament.scores, plan.targets
     blocks, receipts = _ingest(plan, plan.sources, "submissions")
     shown.step()
     all_receipts = [r for block in receipts for r in block]
     dropout = None if plan.portfolio is None else plan.tournament.true_contribution
-    weights = weigh(all_receipts, plan.inputs.stakes, plan.inputs.round.seed, options, dropout)
+    policy = plan.tournament.weights
+    weights = weigh(all_receipts, plan.inputs.stakes, plan.inputs.round.seed, options, dropout, policy)
     parts = [weights.of([r.model for r in block if r.digest is not None]) for block in receipts]
     benchmark, benchmark_receipts = _benchmark(plan)
     merged = _merged(plan, blocks, parts)
     shown.step()
     bags = map_units(price_bag, range(options.bags), merged, targets)
     facts = RoundFacts(targets, plan.inputs.features, options, weights.others)
-    true_contribution = _true_contribution(plan, merged)
+    solved = _true_contribution(plan, merged)
+    taken = solved if solved is None or published is None else within_tolerance(solved, published)
     bag_results = gather(bags, "bags")
     shown.step()
-    vectors = run_unit(vectors_of_round, facts, merged, bags, benchmark, true_contribution)
-    published = run_unit(vectors_to_publish, vectors)
+    vectors = run_unit(vectors_of_round, facts, merged, bags, benchmark, taken)
+    public = run_unit(vectors_to_publish, vectors)
     scored = [run_unit(score, block, part, vectors) for block, part in zip(blocks, parts, strict=True)]
     pairs = map_units(score_pairs, range(len(blocks)), blocks, parts) if options.pairwise else []
     columns = gather(scored, "scores")
     columns += merge_pairs(parts, gather(pairs, "pairs")) if pairs else []
     shown.step()
-    found = None if true_contribution is None else true_contribution.small()
-    return Work(all_receipts, benchmark_receipts, columns, published.small(), bag_results, weights.draws, found)
+    return Work(all_receipts, benchmark_receipts, columns, public.small(), bag_results, weights.draws, taken, solved)
 
 
 def _ingest(
@@ -116,9 +124,9 @@ def _merged(plan: RoundPlan, blocks: Sequence[Unit[Block]], parts: Sequence[Weig
     return shares[0]
 
 
-def _true_contribution(plan: RoundPlan, merged: Unit[BlockSums]) -> Unit[TrueContribution] | None:
+def _true_contribution(plan: RoundPlan, merged: Unit[BlockSums]) -> TrueContribution | None:
     """Solves the portfolio and its dropout bags, where the round asks for True Contribution."""
-    gpu = current_session().settings.gpu
+    gpu = current_session().gpu
     facts = portfolio_facts(plan, device="cuda" if gpu else "cpu")
     if facts is None:
         return None
@@ -126,7 +134,7 @@ def _true_contribution(plan: RoundPlan, merged: Unit[BlockSums]) -> Unit[TrueCon
     portfolio = run_unit(optimise, merged, facts, needs=needs)
     solved = map_units(pull_back, chunks(facts.options), merged, portfolio, facts, needs=needs)
     finish(solved, "portfolios")
-    return run_unit(merge_chunks, solved, portfolio, facts)
+    return run_unit(merge_chunks, solved, portfolio, facts).small()
 
 
 def _benchmark(plan: RoundPlan) -> tuple[Unit[Vector] | None, list[Receipt]]:

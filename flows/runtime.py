@@ -18,6 +18,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -33,12 +34,14 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from flows.calls import Call, Needs, UnitError
+from flows.calls import Call, Needs, UnitError, why_lost
+from flows.progress import Progress
 from flows.session import current_session
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_SILENT = Progress("silent")
 # Failures of the place, not of the unit: the same unit may succeed on another worker.
 _LOST_WORKER = (KilledWorker, CommClosedError, CancelledError)
 
@@ -73,7 +76,9 @@ class UnitRunner(ThreadPoolTaskRunner[Any]):
         with self._lock:
             self._stopped = True
             unfinished = [future for future in self._futures if future.status == "pending"]
-        current_session().client.cancel(unfinished)
+        if unfinished:
+            with suppress(Exception):  # the session may be closed already, and its futures with it
+                current_session().client.cancel(unfinished)
         super().cancel_all()
 
     def may_retry(self, error: object) -> bool:
@@ -116,7 +121,7 @@ class Unit(Generic[T]):
         except NoValidWorkerError as error:
             raise UnitError(f"{self._call.name}: no worker has {dict(self._call.needs.resources)}") from error
         except _LOST_WORKER as error:
-            raise UnitError(f"{self._call.name}: {error}") from error
+            raise UnitError(f"{self._call.name}: {why_lost(error)}") from error
 
     def small(self, limit_s: float = 60.0) -> T:
         """Waits, then brings the result to the driver; for small results only.
@@ -127,8 +132,10 @@ class Unit(Generic[T]):
         self.wait()
         try:
             result: T = self._call.future.result(timeout=limit_s)
-        except (TimeoutError, *_LOST_WORKER) as error:
-            raise UnitError(f"{self._call.name}: its result did not arrive within {limit_s:g} s: {error}") from error
+        except TimeoutError as error:
+            raise UnitError(f"{self._call.name}: its result did not arrive within {limit_s:g} s") from error
+        except _LOST_WORKER as error:
+            raise UnitError(f"{self._call.name}: its result was {why_lost(error)}") from error
         return result
 
 
@@ -160,8 +167,9 @@ def map_units(
 
 
 def finish(units: Sequence[Unit[T]], title: str) -> Sequence[Unit[T]]:
-    """Waits for all units and shows how many are done; the first failure ends the waiting."""
-    with current_session().progress.stage(title, len(units)) as count:
+    """Waits for all units and shows how many are done, unless in a group; the first failure ends the waiting."""
+    progress = current_session().progress if TaskRunContext.get() is None else _SILENT
+    with progress.stage(title, len(units)) as count:
         for unit in _as_finished(units):
             unit.wait()
             count()

@@ -30,12 +30,14 @@ class Session:
         client: the way to the workers.
         settings: where and how the run is carried out.
         progress: shows how far each stage is.
+        gpu: whether portfolios go to workers that offer the resource GPU.
         last_finished: `time.monotonic()` when a unit, whichever, finished last.
     """
 
     client: Client
     settings: Settings
     progress: Progress
+    gpu: bool = False
     last_finished: float = field(default_factory=time.monotonic)
 
 
@@ -53,7 +55,9 @@ def open_session(settings: Settings, progress: Progress | None = None) -> Iterat
         with prefect_api(settings) as api, open_cluster(settings) as client:
             api.wait()
             with progress or Progress() as shown:
-                session = Session(client, settings, shown)
+                session = Session(client, settings, shown, settings.gpu and _offers_gpu(client))
+                if settings.gpu and not session.gpu:
+                    shown.note("no worker offers the resource GPU: portfolios are solved on the CPU workers")
                 token = _current.set(session)
                 try:
                     yield session
@@ -61,6 +65,12 @@ def open_session(settings: Settings, progress: Progress | None = None) -> Iterat
                     _current.reset(token)
     except InfraError as error:
         raise OperatorError(str(error)) from error
+
+
+def _offers_gpu(client: Client) -> bool:
+    """Says whether any worker offers the resource GPU now."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return any(worker["resources"].get("GPU", 0) >= 1 for worker in workers)
 
 
 def current_session() -> Session:

@@ -1,18 +1,20 @@
 """The flow of a verification: what is published against itself, and, with the data, against a second run.
 
-The second run is `resolve` itself, with the workers of this command, into a folder that is thrown away afterwards.
+The second run has the stages of `resolve`, on the workers of this command; its folder is thrown away afterwards.
 """
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from infra.settings import Settings
+from scoring.true_contribution import TrueContribution
 from tasks.findings import Findings, merge
-from tasks.publish import Manifest
+from tasks.plan import RoundRequest
 from tasks.store import open_store
 from tasks.verify import VerifyRequest, verify_published
 from tasks.verify_data import compare_runs, stand_in, verify_inputs
-from tasks.verify_round import read_revisions
+from tasks.verify_round import Revision, read_revisions
+from tasks.verify_solved import published_solution, solved_findings
 
 
 def verify(request: VerifyRequest, settings: Settings) -> Findings:
@@ -34,16 +36,20 @@ def verify(request: VerifyRequest, settings: Settings) -> Findings:
         note = Findings(notes=("nothing was recomputed: with other inputs nothing would agree",))
         return merge([verified.findings, inputs, note])
     with TemporaryDirectory(prefix="stakeweight-verify-") as folder:
-        _resolve_again(request, verified.newest.manifest, folder, settings)
+        solved = _resolve_again(request, verified.newest, folder, settings)
         again, _ = read_revisions(open_store(folder), request.round)
-        return merge([verified.findings, inputs, compare_runs(verified.newest, again[-1])])
+        compared = [compare_runs(verified.newest, again[-1]), solved_findings(verified.newest, solved)]
+        return merge([verified.findings, inputs, *compared])
 
 
-def _resolve_again(request: VerifyRequest, manifest: Manifest, folder: str, settings: Settings) -> None:
-    from flows.resolve import resolve  # Prefect takes 1.5 s to import; without data nothing needs it
+def _resolve_again(
+    request: VerifyRequest, newest: Revision, folder: str, settings: Settings
+) -> TrueContribution | None:
+    from flows.recompute import recompute  # Prefect takes 1.5 s to import; without data nothing needs it
     from flows.session import open_session
 
-    stand_in(open_store(Path(folder)), manifest)
-    override = None if request.tournament is None else str(request.tournament)
+    stand_in(open_store(Path(folder)), newest.manifest)
+    revise = newest.manifest.revision > 1
+    again = RoundRequest(str(request.data), folder, request.round, request.tournament, revise, history=request.out)
     with open_session(settings):
-        resolve(str(request.data), folder, request.round, override, revise=manifest.revision > 1)
+        return recompute(again, published_solution(newest))

@@ -32,7 +32,7 @@ def problems(ledger: Ledger, terms: Terms | None = None) -> list[str]:
     ]
     bound = _clip_bound(models, terms)
     for row in models:
-        faults = [*_amount_problems(row), *_status_problems(row), *_payout_problems(row, bound, terms)]
+        faults = [*_amount_problems(row), *_status_problems(row, terms), *_payout_problems(row, bound, terms)]
         faults += _multiplier_problems(row, terms) if terms else []
         found += [f"model {row.model}: {fault}" for fault in faults]
     return found
@@ -112,14 +112,10 @@ def _amount_problems(row: LedgerRow) -> Iterator[str]:
         yield f"one of payout and burn must be 0, found {row.payout} and {row.burn}"
 
 
-def _status_problems(row: LedgerRow) -> Iterator[str]:
+def _status_problems(row: LedgerRow, terms: Terms | None) -> Iterator[str]:
     if row.status not in get_args(Status) or row.status == "total":
         yield f"status must be a model's, found {row.status!r}"
-    at_risk = row.stake_before if row.status in AT_RISK else 0
-    if row.at_risk != at_risk:
-        yield f"at_risk must be {at_risk} with status {row.status}, found {row.at_risk}"
-    if (row.status == "unstaked") != (row.stake_before == 0):
-        yield f"status must be unstaked where stake_before is 0 and only there, found {row.status}"
+    yield from _chained_problems(row) if terms and terms.chained else _snapshot_problems(row)
     if (row.status == "scored") != (row.reason is None):
         yield f"reason must be given unless scored, found {row.reason!r} with status {row.status}"
     if row.status in AT_RISK and row.submission_digest is None:
@@ -129,12 +125,29 @@ def _status_problems(row: LedgerRow) -> Iterator[str]:
         yield f"status must be scored where no paid score is absent, found {row.status}, absent {absent}"
 
 
+def _snapshot_problems(row: LedgerRow) -> Iterator[str]:
+    at_risk = row.stake_before if row.status in AT_RISK else 0
+    if row.at_risk != at_risk:
+        yield f"at_risk must be {at_risk} with status {row.status}, found {row.at_risk}"
+    if (row.status == "unstaked") != (row.stake_before == 0):
+        yield f"status must be unstaked where stake_before is 0 and only there, found {row.status}"
+
+
+def _chained_problems(row: LedgerRow) -> Iterator[str]:
+    """The balance at the close stands only in at_risk; before settlement it may have grown, or be gone."""
+    if (row.status in AT_RISK) != (row.at_risk > 0):
+        yield f"at_risk must be above 0 with status scored or unscored and only there, found {row.at_risk}"
+    if row.burn > row.stake_before:
+        yield f"burn must be at most stake_before = {row.stake_before}, found {row.burn}"
+
+
 def _multiplier_problems(row: LedgerRow, terms: Terms) -> Iterator[str]:
     expected = terms.rules.multipliers(row.multipliers)
     if row.multipliers != expected:
         yield f"multipliers must be {expected}, found {row.multipliers}"
     refusal = terms.rules.refusal(row.multipliers)
-    if refusal and row.stake_before:
+    staked = row.at_risk if terms.chained else row.stake_before  # a balance may have come after the close
+    if refusal and staked:
         yield refusal
 
 
@@ -156,5 +169,7 @@ def _payout_problems(row: LedgerRow, bound: Fraction, terms: Terms | None) -> It
     exact = row.at_risk * clipped
     rounded = {"toward_zero": int(exact), "nearest": round(exact)}
     allowed = {rounded[terms.rules.rounding]} if terms else set(rounded.values())
+    if terms and terms.chained:
+        allowed = {max(change, -row.stake_before) for change in allowed}
     if row.payout - row.burn not in allowed:
         yield f"payout − burn must be {sorted(allowed)} atoms, found {row.payout - row.burn}"

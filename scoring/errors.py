@@ -29,10 +29,18 @@ class NotDueError(StakeweightError):
     exit_code: ClassVar[int] = 3
 
 
+class NothingToPayError(NotDueError):
+    """The round has resolved and nobody is at risk, so there will never be anything to pay."""
+
+
 class ConflictError(StakeweightError):
     """A round is already published with other inputs, rules or versions."""
 
     exit_code: ClassVar[int] = 4
+
+
+class OtherVersionError(ConflictError):
+    """A round is already published from the same inputs, by the same rules, by another version of the engine."""
 
 
 class StorageError(StakeweightError):

@@ -28,6 +28,7 @@ from scoring.neutralize import feature_basis, neutralized
 from scoring.ranks import Ranks, is_constant, rank, restrict
 from scoring.rounds import MIN_COMMON_SHARE, Features, ScoreOptions, Targets
 from scoring.score_table import percentiles
+from scoring.true_contribution import true_contribution
 from scoring.weights import stake_weights
 
 T = TypeVar("T")
@@ -107,7 +108,7 @@ def cwmm_max(predictions: pd.DataFrame) -> pd.Series:
 def mmc(
     predictions: pd.DataFrame, meta_model: pd.Series, target: pd.Series, *, target_buckets: bool = True
 ) -> pd.Series:
-    """Returns MMC, as numerai-tools' `correlation_contribution`; BMC with the benchmark models' meta model.
+    """Returns MMC, as numerai-tools' `correlation_contribution`.
 
     Args:
         predictions: by id and model.
@@ -117,6 +118,39 @@ def mmc(
     """
     ranks, against = _contribution(predictions, meta_model, target, target_buckets)
     return _series(ranks, against.price, contribution.mmc, "mmc")
+
+
+def bmc(
+    predictions: pd.DataFrame, benchmark_meta_model: pd.Series, target: pd.Series, *, target_buckets: bool = True
+) -> pd.Series:
+    """Returns BMC: `mmc` against the stake-weighted meta model of the benchmark models.
+
+    Args:
+        predictions: by id and model.
+        benchmark_meta_model: by id, `meta_model(benchmarks, benchmark_stakes)`; only its ranks matter.
+        target: by id.
+        target_buckets: see `mmc`.
+    """
+    return mmc(predictions, benchmark_meta_model, target, target_buckets=target_buckets).rename("bmc")
+
+
+def tc(predictions: pd.DataFrame, price: pd.Series, *, centre: float = 0.0, factor: float = 1.0) -> pd.Series:
+    """Returns True Contribution, (g(p)·price − centre) · factor, of a published price: `tc_raw` by default.
+
+    Args:
+        predictions: by id and model.
+        price: by the same ids; the column `tc_price` of the round's `meta_model` table.
+        centre, factor: under `true_contribution` in the round's manifest; with them, `tc`.
+
+    Raises:
+        OperatorError: predictions and price do not have the same ids.
+    """
+    ranks, ids = _ranks(predictions)
+    prices = _aligned(price, ids, "price")
+    if len(price) > len(ids):  # a rank among fewer stocks is another rank
+        raise OperatorError(f"predictions: must have every id of the price; {len(price) - len(ids)} are missing")
+    scores = (true_contribution(ranks, prices) - centre) * factor
+    return pd.Series(scores, index=list(ranks.models), name="tc_raw" if (centre, factor) == (0.0, 1.0) else "tc")
 
 
 def mmc_mike(
@@ -228,11 +262,12 @@ def _contribution(
     return restrict(ranks, targets.positions), _need(against, "meta model")
 
 
-def _aligned(series: pd.Series, ids: pd.Index) -> Float64[np.ndarray, " stock"]:
+def _aligned(series: pd.Series, ids: pd.Index, what: str = "meta model") -> Float64[np.ndarray, " stock"]:
+    _refuse_repeated(f"{what}, ids", series.index)
     missing = ids.difference(series.index)
     if len(missing):
-        raise OperatorError(f"meta model: needs every id of the predictions; {len(missing)} are missing")
-    return _finite("meta model", series.loc[ids].to_numpy(dtype=np.float64))
+        raise OperatorError(f"{what}: needs every id of the predictions; {len(missing)} are missing")
+    return _finite(what, series.loc[ids].to_numpy(dtype=np.float64))
 
 
 def _finite(what: str, values: Float64[np.ndarray, " any"]) -> Float64[np.ndarray, " any"]:

@@ -4,7 +4,8 @@ Every model with a stake or a submission has one row; the treasury's row holds t
 burn account's row the sum of all burns. At risk are the stakes with a valid submission on time. All others
 have a row with nothing at risk, so that nobody can move the payout factor, or anybody's payout, without
 risking a stake. A model whose paid score is absent is paid 0 and stays at risk: an absent score is not a
-score of 0, and must not raise the others' factor. The failure guarded against: money that appears or
+score of 0, and must not raise the others' factor. With chained stakes, at risk is the balance when the round closed;
+a burn never exceeds the balance that is left when it settles. The failure guarded against: money that appears or
 disappears between two columns (`scoring.audit` looks for it, independently, before a ledger is published).
 """
 
@@ -50,11 +51,13 @@ class Terms:
         rules: the rules in force at the round.
         decimals: an atom is 10^-decimals of the currency.
         revision: revision of the round, from 1.
+        chained: whether stakes are balances, so that what is at risk may differ from what is there at settlement.
     """
 
     rules: Rules
     decimals: int
     revision: int
+    chained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +207,8 @@ def _model_row(case: _Case, factor: int, terms: Terms) -> LedgerRow:
     if case.status == "scored":
         scores = {key: score for key, score in case.scores.items() if score is not None}
         settled = settle_stake(case.at_risk, scores, case.multipliers, factor, terms.rules)
-    payout, burn = (settled.payout_atoms, settled.burn_atoms) if settled else (0, 0)
-    stake_before = case.stake.atoms if case.stake else 0
+    stake_before = case.stake.before if case.stake else 0
+    payout, burn = (settled.payout_atoms, min(settled.burn_atoms, stake_before)) if settled else (0, 0)
     return LedgerRow(
         entry="model",
         model=case.model,

@@ -22,6 +22,8 @@ class Stake:
         atoms: the stake in atoms, ≥ 0.
         multipliers: the model's own choice of score multipliers; empty where the rules set them.
         late: whether the model submitted after the round closed.
+        balance: with chained stakes, the atoms just before the round settles, ≥ 0; None where the stake is a
+            snapshot and so still the same then.
     """
 
     model: str
@@ -29,10 +31,16 @@ class Stake:
     atoms: int
     multipliers: Mapping[str, Decimal] = field(default_factory=dict)
     late: bool = False
+    balance: int | None = None
 
     def __post_init__(self) -> None:
         if self.atoms < 0:
             raise OperatorError(f"stake of model {self.model}: must be ≥ 0 atoms, found {self.atoms}")
+
+    @property
+    def before(self) -> int:
+        """Returns the atoms just before the round settles."""
+        return self.atoms if self.balance is None else self.balance
 
 
 @dataclass(frozen=True, slots=True)

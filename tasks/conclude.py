@@ -28,6 +28,7 @@ from tasks.scores import (
 )
 from tasks.settle import bags_table, ledger_table, rejects_table, settle
 from tasks.summary import RoundSummary, summarise
+from tasks.tournament import pays_true_contribution
 from tasks.true_contribution import refuse_untrustworthy
 
 
@@ -42,6 +43,7 @@ class Work:
         bags: in the order of their numbers.
         draws: stakers drawn into each bag.
         true_contribution: None where it is not asked for.
+        solved: what this run's own solver found, where `true_contribution` is a published one that agrees with it.
     """
 
     receipts: Sequence[Receipt]
@@ -51,6 +53,7 @@ class Work:
     bags: Sequence[BagResult]
     draws: int
     true_contribution: TrueContribution | None = None
+    solved: TrueContribution | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Resolution:
 
     Attributes:
         manifest: the revision that is in force.
-        summary: the round's figures; None where it was published before and nothing was left to do.
+        summary: the round's figures; None where another run published it before, and nothing was left to do.
     """
 
     manifest: Manifest
@@ -77,7 +80,7 @@ def conclude(plan: RoundPlan, work: Work) -> Resolution:
         StorageError: the store failed; nothing of this revision counts.
     """
     units, scaled = with_true_contribution(publish_scores(work.scores), plan.tournament.true_contribution)
-    if work.true_contribution is not None and plan.terms.rules.pays_true_contribution:
+    if work.true_contribution is not None and pays_true_contribution(plan.terms.rules, plan.inputs.stakes.rows):
         refuse_untrustworthy(work.true_contribution.reports, plan.tournament.true_contribution)
     ledger = settle(plan.inputs.stakes, work.receipts, units, plan.terms)
     _refuse_unscored(ledger)
@@ -85,7 +88,7 @@ def conclude(plan: RoundPlan, work: Work) -> Resolution:
     hashes = {path: sha for r in (*work.receipts, *work.benchmark_receipts) for path, sha in r.hashes.items()}
     facts = summary.facts() | _facts_of_true_contribution(plan, work, scaled)
     manifest = publish(plan.out, draft_manifest(plan, hashes, facts), _tables(plan, work, units, ledger))
-    return Resolution(manifest, summary)
+    return Resolution(manifest, summary if manifest.ours else None)
 
 
 def _refuse_unscored(ledger: Ledger) -> None:

@@ -15,11 +15,18 @@ import numpy as np
 from jaxtyping import Float64
 
 from scoring.bags import round_seed
+from scoring.chain import Balances
 from scoring.errors import OperatorError
 from scoring.rounds import Features, Round, Targets, Universe
 from scoring.stakes import Stakes
 from tasks.stakes import parse_benchmark_stakes, parse_stakes
-from tasks.stocks import parse_factor_covariance, parse_features, parse_targets, parse_universe
+from tasks.stocks import (
+    parse_factor_covariance,
+    parse_features,
+    parse_previous_portfolio,
+    parse_targets,
+    parse_universe,
+)
 from tasks.store import MissingFileError, Store
 from tasks.toml_file import parse_toml
 from tasks.tournament import Tournament
@@ -46,6 +53,8 @@ class RoundInputs:
         factor_covariance: (factor, factor) in the order of the universe's factors; None where it is not needed.
         stakes: who is at risk with how much, with or without a submission.
         benchmark_stakes: weights of the benchmark models; None where there is no such table.
+        previous_portfolio: (stock,) held before the round, fractions of capital; None where there is no such table or
+            turnover costs nothing.
         hashes: hexadecimal SHA-256 of every file as read, by its path in the store.
     """
 
@@ -56,6 +65,7 @@ class RoundInputs:
     factor_covariance: Float64[np.ndarray, "factor factor"] | None
     stakes: Stakes
     benchmark_stakes: Stakes | None
+    previous_portfolio: Float64[np.ndarray, " stock"] | None
     hashes: Mapping[str, str]
 
 
@@ -69,33 +79,55 @@ def round_numbers(store: Store) -> list[int]:
     return sorted(int(name) for name in store.folders(ROUNDS_FOLDER) if name.isdecimal())
 
 
-def read_round(store: Store, tournament: Tournament, number: int) -> RoundInputs:
+def refuse_unknown(store: Store, number: int) -> None:
+    """Stops where a round has no folder.
+
+    Raises:
+        OperatorError: it has none; the message names the nearest that have.
+    """
+    known = round_numbers(store)
+    if number in known:
+        return
+    near = sorted(sorted(known, key=lambda each: abs(each - number))[:_SHOWN_ROUNDS])
+    hint = f"the nearest rounds are {', '.join(map(str, near))}" if near else "there are no rounds at all"
+    raise OperatorError(f"{store.url}: there is no round {number}; {hint}")
+
+
+def read_round(store: Store, tournament: Tournament, number: int, balances: Balances | None = None) -> RoundInputs:
     """Reads and validates one round.
 
     Args:
         store: the tournament's data.
         tournament: what holds for all rounds.
         number: the round's number, ≥ 0.
+        balances: with chained stakes, what stands in place of the column `stake`; without them all stakes are 0 then.
 
     Raises:
         OperatorError: the round or one of its required files does not exist, or a file is not as it must be.
         StorageError: the store failed.
     """
     files = _RoundFiles(store, number)
-    calendar = files.required("round.toml", partial(_parse_round, tournament=tournament, number=number))
+    calendar = files.required("round.toml", partial(parse_round, tournament=tournament, number=number))
     universe = files.required("universe.parquet", parse_universe)
     covariance_of = partial(parse_factor_covariance, universe=universe)
-    stakes_of = partial(parse_stakes, decimals=tournament.decimals, closes_at=calendar.closes_at)
-    needs_risk = tournament.terms_of_portfolio(number) is not None
+    stakes_of = partial(
+        parse_stakes, decimals=tournament.decimals, closes_at=calendar.closes_at, chained=tournament.chained
+    )
     benchmark_stakes_of = partial(parse_benchmark_stakes, decimals=tournament.decimals)
+    stakes = files.required("stakes.parquet", stakes_of)
+    stakes = stakes if balances is None else balances.applied(stakes)
+    needs_risk = tournament.terms_of_portfolio(number, stakes.rows) is not None
+    trades = tournament.portfolio is not None and tournament.portfolio.turnover_cost is not None
+    held_of = partial(parse_previous_portfolio, universe=universe)
     return RoundInputs(
         round=calendar,
         universe=universe,
         targets=files.optional("targets.parquet", partial(parse_targets, universe=universe)),
         features=files.optional("features.parquet", partial(parse_features, universe=universe)),
         factor_covariance=files.required("factor_covariance.parquet", covariance_of) if needs_risk else None,
-        stakes=files.required("stakes.parquet", stakes_of),
+        stakes=stakes,
         benchmark_stakes=files.optional("benchmark_stakes.parquet", benchmark_stakes_of),
+        previous_portfolio=files.optional("previous_portfolio.parquet", held_of) if trades else None,
         hashes=dict(sorted(files.hashes.items())),
     )
 
@@ -126,16 +158,19 @@ class _RoundFiles:
 
     def _missing(self, name: str) -> OperatorError:
         """Returns the error for a required file: the round is not there at all, or only this file is not."""
-        known = round_numbers(self.store)
-        if self.number in known:
-            return OperatorError(f"{round_folder(self.number)}/{name}: no such file; every round needs it")
-        near = sorted(sorted(known, key=lambda each: abs(each - self.number))[:_SHOWN_ROUNDS])
-        hint = f"the nearest rounds are {', '.join(map(str, near))}" if near else "there are no rounds at all"
-        return OperatorError(f"{self.store.url}: there is no round {self.number}; {hint}")
+        try:
+            refuse_unknown(self.store, self.number)
+        except OperatorError as error:
+            return error
+        return OperatorError(f"{round_folder(self.number)}/{name}: no such file; every round needs it")
 
 
-def _parse_round(data: bytes, origin: str, *, tournament: Tournament, number: int) -> Round:
-    """Reads the bytes of `round.toml`."""
+def parse_round(data: bytes, origin: str, *, tournament: Tournament, number: int) -> Round:
+    """Reads the bytes of `round.toml`.
+
+    Raises:
+        OperatorError: a key is missing, unknown or wrong, or the dates are out of order.
+    """
     top = parse_toml(data, origin)
     top.check_keys(_ROUND_KEYS)
     if top.whole("round", (0, _MAX_ROUND)) != number:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float64, Int64
 from scoring.bags import bag_weights, dropout_kept, number_of_draws
 from scoring.contribution import bag_price, mean_price
 from scoring.correlation import corr, corr_reference
-from scoring.errors import NotDueError, OperatorError, StakeweightError, UntrustworthyError
+from scoring.errors import NothingToPayError, OperatorError, StakeweightError, UntrustworthyError
 from scoring.meta_model import from_sums, kept_sums, partial_sums, zero
 from scoring.pairwise import mean_sums
 from scoring.ranks import rank_vector
@@ -22,6 +22,7 @@ from scoring.rounds import Features, ScoreOptions, Targets, TrueContributionOpti
 from scoring.score_table import MetaModels, ScoringVectors, scoring_vectors
 from scoring.stakes import Stakes
 from scoring.true_contribution import TrueContribution
+from scoring.weight_policies import WeightStep, amounts_of
 from scoring.weights import stake_weights
 from tasks.ingest import Block, Receipt
 
@@ -118,6 +119,7 @@ def weigh(
     seed: int,
     options: ScoreOptions,
     dropout: TrueContributionOptions | None = None,
+    steps: Sequence[WeightStep] = (),
 ) -> Weights:
     """Returns the weights of all valid submissions.
 
@@ -127,9 +129,10 @@ def weigh(
         seed: the round's.
         options: for bagged MMC.
         dropout: for True Contribution; None where it is not asked for.
+        steps: what a model counts, by its stake; none for the stake itself.
 
     Raises:
-        NotDueError: nothing is at risk, so that no meta model exists and there is nothing to pay.
+        NothingToPayError: nothing is at risk, so that no meta model exists and there is nothing to pay.
         UntrustworthyError: every submission was refused.
     """
     known = stakes.by_model()
@@ -141,8 +144,9 @@ def weigh(
     if not stakers:
         raise _nobody_at_risk(receipts)
     accounts = [known[model].account if model in known else None for model in models]
-    bags = bag_weights(atoms, accounts, seed, options)
-    sums = np.concatenate([stake_weights(atoms)[None, :], bags])
+    amounts = amounts_of(steps, atoms, models, accounts)
+    bags = bag_weights(amounts, accounts, seed, options)
+    sums = np.concatenate([stake_weights(amounts)[None, :], bags])
     units = stakers if options.bag_unit == "model" else len({a for a, s in zip(accounts, atoms, strict=True) if s})
     kept = dropout_kept(atoms, seed, dropout.bags, dropout.dropout) if dropout else np.zeros((0, len(models)), bool)
     return Weights(models, on_time, counted, sums, kept, stakers, number_of_draws(units, options.bag_fraction))
@@ -152,7 +156,7 @@ def _nobody_at_risk(receipts: Sequence[Receipt]) -> StakeweightError:
     """Returns why no meta model exists: nothing to pay, or, where every file was refused, something that is wrong."""
     refused = [receipt for receipt in receipts if receipt.rejection is not None]
     if not refused or len(refused) < len(receipts):
-        return NotDueError(
+        return NothingToPayError(
             "nothing to pay: no model has both a stake and a valid submission on time; "
             f"{len(refused)} of {len(receipts)} submissions were refused"
         )

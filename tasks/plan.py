@@ -5,19 +5,25 @@ whether the work is already done needs no cluster. So a mistake costs two second
 of a published round starts nothing at all.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from scoring.errors import ConflictError, NotDueError, OperatorError
+from scoring.chain import Balances
+from scoring.errors import ConflictError, NotDueError, OperatorError, OtherVersionError
 from scoring.ledger import Terms, refuse_multipliers
-from scoring.portfolio.problem import PortfolioTerms, portfolio_problem
+from scoring.portfolio.builder import STRUCTURED, source_file
+from scoring.portfolio.problem import PortfolioTerms
 from scoring.rounds import Targets
+from tasks.checks import check_paid_scores, check_portfolio, targets_if_due
+from tasks.history import balances_of
 from tasks.ingest import Source, file_hashes, find_sources
 from tasks.inputs import RoundInputs, read_round, round_folder
 from tasks.publish import Manifest, identity_digest, latest_manifest
@@ -26,6 +32,8 @@ from tasks.tournament import Tournament, read_tournament
 
 _READERS = 8
 _LIBRARIES = ("numba", "numpy", "pyarrow", "scipy", "torch")
+_LIBRARIES_OF_CVXPY = ("clarabel", "cvxpy", "cvxpylayers", "diffcp")
+"""What an operator's own portfolio problem goes through besides."""
 _SHOWN = 3
 
 
@@ -39,6 +47,7 @@ class RoundRequest:
         round: number of the round.
         tournament: a file to use in place of the data's `tournament.toml`.
         revise: publish a new revision where the round is published with other inputs.
+        history: with chained stakes, where earlier rounds are published; None: `out`.
     """
 
     data: str
@@ -46,6 +55,7 @@ class RoundRequest:
     round: int
     tournament: Path | None = None
     revise: bool = False
+    history: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +64,7 @@ class RoundPlan:
 
     Attributes:
         request: what was asked for.
-        data, out: the two stores.
+        data: the tournament's store.
         tournament: name, currency, rules, options.
         inputs: the round's files but the submissions.
         targets: what happened.
@@ -64,7 +74,6 @@ class RoundPlan:
 
     request: RoundRequest
     data: Store
-    out: Store
     tournament: Tournament
     inputs: RoundInputs
     targets: Targets
@@ -73,15 +82,30 @@ class RoundPlan:
     supersedes: int | None
 
     @property
+    def out(self) -> Store:
+        """The store to publish to; made where it is missing, so only asked for when all is checked."""
+        return open_store(self.request.out, create=True)
+
+    @property
     def terms(self) -> Terms:
         """Rules, decimals and revision that the round is settled on."""
         rules = self.tournament.rulebook.at(self.request.round)
-        return Terms(rules, self.tournament.decimals, (self.supersedes or 0) + 1)
+        return Terms(rules, self.tournament.decimals, (self.supersedes or 0) + 1, self.tournament.chained)
 
     @property
     def portfolio(self) -> PortfolioTerms | None:
         """The portfolio of True Contribution; None where the round asks for none."""
-        return self.tournament.terms_of_portfolio(self.request.round)
+        return self.tournament.terms_of_portfolio(self.request.round, self.inputs.stakes.rows)
+
+    def settled_from(self, before: Mapping[str, int]) -> "RoundPlan":
+        """Returns the plan with the balances just before the round settles, where they were not known when it was read.
+
+        Args:
+            before: model → atoms.
+        """
+        at_close = {stake.model: stake.atoms for stake in self.inputs.stakes.rows}
+        stakes = Balances(at_close, before).applied(self.inputs.stakes)
+        return replace(self, inputs=replace(self.inputs, stakes=stakes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,34 +115,84 @@ class AlreadyPublished:
     manifest: Manifest
 
 
-def plan_round(request: RoundRequest, now: datetime) -> RoundPlan | AlreadyPublished:
+def plan_round(request: RoundRequest, now: datetime, balances: Balances | None = None) -> RoundPlan | AlreadyPublished:
     """Reads and checks everything about a round but the content of its submissions.
 
     Args:
         request: what the operator asks for.
         now: the time, with time zone; a round is due when it has resolved.
+        balances: with chained stakes, those of the round where the caller has them; else published rounds tell. A
+            published round is not compared where its balances before settlement are not known yet: it cannot be.
 
     Raises:
         OperatorError: the operator's files are wrong.
         NotDueError: the round has not resolved, or nothing is at risk.
-        ConflictError: it is published with other inputs, and no revision was asked for.
+        ConflictError: it is published with other inputs, or by another version, and no revision was asked for.
     """
-    data = open_store(request.data)
+    plan = read_plan(request, partial(_targets_of, request=request, now=now), balances)
+    check_paid_scores(plan.tournament, plan.inputs)
+    refuse_multipliers(plan.inputs.stakes, plan.terms.rules)
+    published = latest_manifest(plan.out, request.round)
+    if published is None:
+        return plan
+    known = balances is None or balances.before is not None
+    return _compared(plan, published) if known else AlreadyPublished(published)
+
+
+def _targets_of(inputs: RoundInputs, request: RoundRequest, now: datetime) -> Targets:
+    """Returns the targets; a round that is published was due once, so that its inputs have changed if it is not now."""
+    try:
+        return targets_if_due(inputs, now)
+    except NotDueError as error:
+        published = _in_force(request)
+        if published is None:
+            raise
+        raise ConflictError(
+            f"round {request.round}: already published as revision {published.revision}, but now {error}"
+        ) from error
+
+
+def _in_force(request: RoundRequest) -> Manifest | None:
+    """Returns what is published, without making the place where nothing ever was."""
+    try:
+        return latest_manifest(open_store(request.out), request.round)
+    except OperatorError:
+        return None
+
+
+def read_plan(
+    request: RoundRequest,
+    targets_of: Callable[[RoundInputs], Targets],
+    balances: Balances | None = None,
+    *,
+    provisional: bool = False,
+) -> RoundPlan:
+    """Reads a round and checks what scores need of it; what money needs is the caller's.
+
+    Args:
+        request: what the operator asks for.
+        targets_of: returns the targets, or raises where the round is not far enough.
+        balances: as in `plan_round`.
+        provisional: chained stakes are needed as they were when the round closed, no further.
+
+    Raises:
+        OperatorError: the operator's files are wrong.
+        NotDueError: as `targets_of` says, or chained stakes are not known yet.
+    """
+    data, number = open_store(request.data), request.round
     tournament = read_tournament(data, request.tournament)
-    inputs = read_round(data, tournament, request.round)
-    targets = _due(inputs, now)
-    _check_paid_scores(tournament, inputs)
-    refuse_multipliers(inputs.stakes, tournament.rulebook.at(request.round))
-    _check_portfolio(tournament.terms_of_portfolio(request.round), inputs, targets)
-    folder = round_folder(request.round)
+    if tournament.chained and balances is None:
+        history = open_store(request.history or request.out, create=True)
+        balances = balances_of(data, history, tournament, number, provisional=provisional)
+    inputs = read_round(data, tournament, number, balances)
+    targets = targets_of(inputs)
+    check_portfolio(tournament.terms_of_portfolio(number, inputs.stakes.rows), inputs, targets)
+    folder = round_folder(number)
     sources = find_sources(data, f"{folder}/submissions")
     if not sources:
         raise OperatorError(f"{folder}/submissions: needs at least one submission, found none")
     benchmarks = find_sources(data, f"{folder}/benchmarks") if inputs.benchmark_stakes is not None else []
-    out = open_store(request.out, create=True)
-    plan = RoundPlan(request, data, out, tournament, inputs, targets, tuple(sources), tuple(benchmarks), None)
-    published = latest_manifest(out, request.round)
-    return plan if published is None else _compared(plan, published)
+    return RoundPlan(request, data, tournament, inputs, targets, tuple(sources), tuple(benchmarks), None)
 
 
 def draft_manifest(plan: RoundPlan, submissions: Mapping[str, str], facts: Mapping[str, Any]) -> Manifest:
@@ -144,11 +218,13 @@ def draft_manifest(plan: RoundPlan, submissions: Mapping[str, str], facts: Mappi
             "rules_id": terms.rules.rules_id,
             "rules": _plain(asdict(terms.rules)),
             "scores": _plain(asdict(plan.tournament.scores)),
+            "weights": [_plain(asdict(step)) for step in plan.tournament.weights],
+            "stakes": _chained_stakes(plan) or "snapshot",
             "seed": calendar.seed,
             "target_mean": repr(plan.targets.full_mean),  # exact, and more than the published targets tell
             "device_kind": "cpu",
             "bag_chunk_size": None,  # True Contribution alone is solved in chunks of bags
-            "versions": {name: version(name) for name in ("stakeweight", *_LIBRARIES)},
+            "versions": {name: version(name) for name in ("stakeweight", *_LIBRARIES)} | _operators_versions(plan),
             **facts,
         },
         inputs={**plan.inputs.hashes, **submissions, **_wide_hashes(plan)},
@@ -163,52 +239,6 @@ def hash_submissions(store: Store, sources: Sequence[Source]) -> dict[str, str]:
         return {path: digest for hashes in found for path, digest in hashes.items()}
 
 
-def _due(inputs: RoundInputs, now: datetime) -> Targets:
-    """Returns the targets of a round that has resolved and has something to pay."""
-    calendar = inputs.round
-    if now < calendar.resolves_at:
-        raise NotDueError(f"round {calendar.number}: not due before {calendar.resolves_at.isoformat()}")
-    if inputs.targets is None:
-        raise NotDueError(
-            f"round {calendar.number}: not due, {round_folder(calendar.number)}/targets.parquet is missing"
-        )
-    if not any(stake.atoms for stake in inputs.stakes.rows):
-        raise NotDueError(f"round {calendar.number}: nothing to pay, all stakes are zero")
-    return inputs.targets
-
-
-def _check_paid_scores(tournament: Tournament, inputs: RoundInputs) -> None:
-    """Stops before any work where money depends on a score that this round cannot have."""
-    number = inputs.round.number
-    rules, folder = tournament.rulebook.at(number), round_folder(number)
-    staked = [stake for stake in inputs.stakes.rows if stake.atoms]
-    if rules.payout is None and not any(stake.multipliers for stake in staked):
-        raise OperatorError(
-            f"{folder}/stakes.parquet: under {rules.rules_id} the models choose, so it needs a column "
-            f"{rules.paid_scores[0]}_multiplier or another of {', '.join(rules.paid_scores)}; found none"
-        )
-    wanted = {key for stake in staked for key, value in rules.multipliers(stake.multipliers).items() if value}
-    lacking = {
-        "fnc": None if inputs.features else f"{folder}/features.parquet",
-        "bmc": None if inputs.benchmark_stakes else f"{folder}/benchmark_stakes.parquet",
-        "cwmm_max": None if tournament.scores.pairwise else "scores.pairwise = true",
-        "cwmm_mean": None if tournament.scores.pairwise else "scores.pairwise = true",
-    }
-    for key in sorted(wanted):
-        if needs := lacking.get(key):
-            raise OperatorError(f"round {number}: {rules.rules_id} pays on {key}, which needs {needs}; found none")
-
-
-def _check_portfolio(terms: PortfolioTerms | None, inputs: RoundInputs, targets: Targets) -> None:
-    """Stops before any work where the round's True Contribution cannot be had."""
-    if terms is None or inputs.factor_covariance is None:
-        return
-    portfolio_problem(inputs.universe, inputs.factor_covariance, terms, inputs.features)
-    if targets.realised is None:
-        folder = round_folder(inputs.round.number)
-        raise OperatorError(f"{folder}/targets.parquet: column return is missing; True Contribution needs it")
-
-
 def _compared(plan: RoundPlan, published: Manifest) -> RoundPlan | AlreadyPublished:
     """Decides what a round that is published already asks for: nothing, a revision, or a refusal."""
     submissions = hash_submissions(plan.data, [*plan.sources, *plan.benchmarks])
@@ -216,6 +246,12 @@ def _compared(plan: RoundPlan, published: Manifest) -> RoundPlan | AlreadyPublis
         return AlreadyPublished(published)
     if plan.request.revise:
         return replace(plan, supersedes=published.revision)
+    engine = str(published.facts.get("versions", {}).get("stakeweight"))
+    if _identity(plan, submissions, engine) == published.identity:
+        raise OtherVersionError(
+            f"round {published.round}: already published as revision {published.revision} by stakeweight {engine}; "
+            "publish a correction with --revise"
+        )
     found = {**plan.inputs.hashes, **submissions, **_wide_hashes(plan)}
     changed = sorted(
         path for path in found.keys() | published.inputs.keys() if found.get(path) != published.inputs.get(path)
@@ -227,7 +263,8 @@ def _compared(plan: RoundPlan, published: Manifest) -> RoundPlan | AlreadyPublis
     )
 
 
-def _identity(plan: RoundPlan, submissions: Mapping[str, str]) -> str:
+def _identity(plan: RoundPlan, submissions: Mapping[str, str], engine: str | None = None) -> str:
+    """Returns the digest of all that bears on the numbers, the engine's version too: by default this one's."""
     tournament = plan.tournament
     terms = {
         "tournament": tournament.name,
@@ -236,7 +273,9 @@ def _identity(plan: RoundPlan, submissions: Mapping[str, str]) -> str:
         "rules": _plain(asdict(plan.terms.rules)),
         "scores": _plain(asdict(tournament.scores)),
         "portfolio": _plain(_portfolio_of(plan)),
-        "version": version("stakeweight"),
+        "chained_stakes": _chained_stakes(plan),
+        "version": engine or version("stakeweight"),
+        **({"weights": [_plain(asdict(step)) for step in tournament.weights]} if tournament.weights else {}),
     }
     return identity_digest(terms, {**plan.inputs.hashes, **submissions, **_wide_hashes(plan)})
 
@@ -244,7 +283,37 @@ def _identity(plan: RoundPlan, submissions: Mapping[str, str]) -> str:
 def _portfolio_of(plan: RoundPlan) -> dict[str, Any] | None:
     """Returns what True Contribution rests on, None where the round has none."""
     terms = plan.portfolio
-    return None if terms is None else asdict(terms) | asdict(plan.tournament.true_contribution)
+    if terms is None:
+        return None
+    own = {} if terms.solver == STRUCTURED else {"solver_sha256": _solver_sha256(terms)}
+    return asdict(terms) | asdict(plan.tournament.true_contribution) | own
+
+
+def _operators_versions(plan: RoundPlan) -> dict[str, str]:
+    """Returns the versions that an operator's own problem depends on, that of its module being its digest; nothing
+    where the built-in solver solves.
+    """
+    terms = plan.portfolio
+    if terms is None or terms.solver == STRUCTURED:
+        return {}
+    libraries = {name: version(name) for name in _LIBRARIES_OF_CVXPY}
+    return libraries | {terms.solver: f"sha256:{_solver_sha256(terms)}"}
+
+
+def _solver_sha256(terms: PortfolioTerms) -> str:
+    return sha256(source_file(terms.solver).read_bytes()).hexdigest()
+
+
+def _chained_stakes(plan: RoundPlan) -> dict[str, str] | None:
+    """Returns digests of the balances that stand in place of stakes; None where the stakes are snapshots.
+
+    They are told apart from the transfers, whose file grows every week and leaves earlier rounds as they are.
+    """
+    if not plan.tournament.chained:
+        return None
+    rows = plan.inputs.stakes.rows
+    found = {"at_close": [(row.model, row.atoms) for row in rows], "before": [(row.model, row.before) for row in rows]}
+    return {f"{name}_sha256": sha256(json.dumps(pairs).encode()).hexdigest() for name, pairs in found.items()}
 
 
 def _wide_hashes(plan: RoundPlan) -> dict[str, str]:

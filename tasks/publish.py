@@ -9,7 +9,7 @@ half-published round that a reader takes for whole, and a correction that hides 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +32,7 @@ class Manifest:
         facts: what else a reader needs: tournament, rules, seed, versions, device kind, bag chunk size, totals.
         inputs: SHA-256 of every input by path, as read.
         outputs: path, SHA-256, rows and bytes of every table by its name.
+        ours: whether this very call published it; no part of it, and False where it was read.
     """
 
     round: int
@@ -41,6 +42,7 @@ class Manifest:
     facts: Mapping[str, Any]
     inputs: Mapping[str, str]
     outputs: Mapping[str, Mapping[str, Any]]
+    ours: bool = field(default=False, compare=False)
 
     def to_json(self) -> bytes:
         """Returns the manifest's bytes: sorted keys, so that equal manifests are equal files."""
@@ -122,7 +124,7 @@ def publish(store: Store, draft: Manifest, tables: Mapping[str, pa.Table]) -> Ma
         draft.round, draft.revision, draft.supersedes, draft.identity, draft.facts, draft.inputs, outputs
     )
     if store.create(manifest_path(draft.round, draft.revision), manifest.to_json()):
-        return manifest
+        return replace(manifest, ours=True)
     return _lost(store, manifest, own)
 
 

@@ -5,8 +5,9 @@ A table's folder may hold files of superseded revisions, or of a run that lost a
 
 from pathlib import Path
 
-from tasks.publish import latest_manifest
-from tasks.store import Store, open_store
+from scoring.errors import StorageError
+from tasks.publish import Manifest, latest_manifest
+from tasks.store import MissingFileError, Store, open_store
 
 _ROUND = "round="
 
@@ -38,3 +39,21 @@ def tables(out: str | Path) -> dict[str, list[str]]:
         for name, output in {} if manifest is None else manifest.outputs.items():
             files.setdefault(name, []).append(f"{store.url.rstrip('/')}/{output['path']}")
     return files
+
+
+def verify_hashes(store: Store, manifest: Manifest) -> None:
+    """Checks that every table of a revision is the file that its manifest names.
+
+    Raises:
+        StorageError: one is missing or has another SHA-256, or the store failed.
+    """
+    for output in manifest.outputs.values():
+        path, stated = str(output.get("path")), output.get("sha256")
+        try:
+            found = store.sha256_of(path)
+        except MissingFileError:
+            found = "no such file"
+        if found != stated:
+            raise StorageError(
+                f"{store.url}/{path}: SHA-256 must be {stated}, as its manifest says, found {found}; restore the file"
+            )

@@ -59,7 +59,9 @@ def read_stated(manifest: Manifest) -> Stated:
     try:
         options, scaling = _true_contribution(facts.get("true_contribution"))
         return Stated(
-            terms=Terms(_rules(facts["rules"]), _whole(facts["decimals"]), manifest.revision),
+            terms=Terms(
+                _rules(facts["rules"]), _whole(facts["decimals"]), manifest.revision, facts["stakes"] != "snapshot"
+            ),
             seed=_whole(facts["seed"]),
             bags=_whole(facts["scores"]["bags"]),
             target_buckets=_flag(facts["scores"]["target_buckets"]),

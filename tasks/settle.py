@@ -36,12 +36,12 @@ def settle(stakes: Stakes, receipts: Sequence[Receipt], units: Mapping[str, Unit
 
     Raises:
         OperatorError: models chose multipliers that are not on offer.
-        AuditError: the ledger is wrong; all problems, one a line.
+        AuditError: the ledger is wrong; names all problems.
     """
     states = {r.model: SubmissionState(r.digest, r.rejection.code if r.rejection else None) for r in receipts}
     ledger = settle_round(stakes, states, units, terms)
     if found := problems(ledger, terms):
-        raise AuditError("the ledger is not published, it contradicts itself:\n" + "\n".join(found))
+        raise AuditError("the ledger is not published, it contradicts itself: " + "; ".join(found))
     return ledger
 
 

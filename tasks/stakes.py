@@ -10,6 +10,7 @@ from decimal import ROUND_DOWN, Context, Decimal, Inexact, InvalidOperation
 
 import pyarrow as pa
 
+from scoring.chain import Transfer
 from scoring.published import SCORE_KEYS
 from scoring.rules import MAX_MULTIPLIER, MULTIPLIER_DECIMALS
 from scoring.stakes import Stake, Stakes
@@ -22,7 +23,10 @@ STAKES = (
     Column("submitted_at", "time", optional=True),
     *(Column(f"{key}_multiplier", "exact", optional=True) for key in SCORE_KEYS),
 )
+CHAINED_STAKES = tuple(Column("stake", "money", optional=True) if each.name == "stake" else each for each in STAKES)
+"""With chained stakes a table says who takes part; what stands in `stake` is not read."""
 BENCHMARK_STAKES = (Column("model", "text"), Column("stake", "money"))
+TRANSFERS = (Column("time", "time"), Column("model", "text"), Column("amount", "money"))
 
 _MONEY_DECIMALS = 18  # of decimal128(38, 18)
 _LARGEST_TOTAL = 10**38  # of decimal128(38, 18); twice, because a round may double every stake
@@ -32,7 +36,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
-def parse_stakes(data: bytes, origin: str, *, decimals: int, closes_at: datetime) -> Stakes:
+def parse_stakes(data: bytes, origin: str, *, decimals: int, closes_at: datetime, chained: bool = False) -> Stakes:
     """Reads the bytes of `stakes.parquet`.
 
     Args:
@@ -40,16 +44,17 @@ def parse_stakes(data: bytes, origin: str, *, decimals: int, closes_at: datetime
         origin: the file, for messages.
         decimals: decimals of the currency, 0 to 18.
         closes_at: a model whose `submitted_at` is after this instant is late; null is on time.
+        chained: stakes are balances that the caller fills in; here they are all 0.
 
     Raises:
         OperatorError: a column is missing, unknown or not exact; a name is null, empty or there twice; a
             stake is null, negative or finer than an atom; a multiplier is null, negative, too large or too
             fine.
     """
-    table = parse_table(data, STAKES, origin)
+    table = parse_table(data, CHAINED_STAKES if chained else STAKES, origin)
     models = table.names("model", unique=True)
     accounts = table.names("account")
-    atoms = _atoms(table, decimals)
+    atoms = [0] * len(models) if chained else _stakes(table, decimals)
     late = _late(table, closes_at)
     chosen = {key: _multipliers(table, f"{key}_multiplier") for key in SCORE_KEYS}
     table.finish()
@@ -74,23 +79,73 @@ def parse_benchmark_stakes(data: bytes, origin: str, *, decimals: int) -> Stakes
     """
     table = parse_table(data, BENCHMARK_STAKES, origin)
     models = table.names("model", unique=True)
-    atoms = _atoms(table, decimals)
+    atoms = _stakes(table, decimals)
     table.finish()
     rows = [Stake(model, None, amount) for model, amount in zip(models, atoms, strict=True)]
     return Stakes(tuple(sorted(rows, key=lambda stake: stake.model)))
 
 
-def _atoms(table: InputTable, decimals: int) -> list[int]:
+def parse_transfers(data: bytes, origin: str, *, decimals: int) -> tuple[Transfer, ...]:
+    """Reads the bytes of `transfers.parquet`: deposits above 0, withdrawals below.
+
+    Args:
+        data: the file's bytes.
+        origin: the file, for messages.
+        decimals: decimals of the currency, 0 to 18.
+
+    Returns:
+        In the order of the rows, their times to the microsecond.
+
+    Raises:
+        OperatorError: a column is missing, unknown or not exact; a name or a time is null; an amount is null, zero or
+            finer than an atom.
+    """
+    table = parse_table(data, TRANSFERS, origin)
+    models = table.names("model")
+    times = [at or _EPOCH for at in _times(table, "time")]
+    atoms = _atoms(table, "amount", decimals)
+    table.refuse("amount", [amount == 0 for amount in atoms], "must not be 0")
+    table.finish()
+    return tuple(Transfer(*each) for each in zip(times, models, atoms, strict=True))
+
+
+def _times(table: InputTable, name: str) -> list[datetime | None]:
+    """Returns times to the microsecond, rounded down; None where a row has none that a calendar holds."""
+    column = table.arrow.column(name)
+    ticks = column.cast(pa.int64()).to_pylist()
+    table.refuse(name, [at is None for at in ticks], "must not be null")
+    per_second = _TICKS_PER_SECOND[column.type.unit]
+    found = [None if at is None else _time(at * 10**6 // per_second) for at in ticks]
+    beyond = [at is None and tick is not None for at, tick in zip(found, ticks, strict=True)]
+    table.refuse(name, beyond, "must be a time in the years 1 to 9999")
+    return found
+
+
+def _time(microseconds: int) -> datetime | None:
+    try:
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError:
+        return None
+
+
+def _stakes(table: InputTable, decimals: int) -> list[int]:
     """Returns the stakes in atoms; meaningless where the table has problems."""
-    found = [_money_units(value) for value in table.values("stake")]
+    atoms = _atoms(table, "stake", decimals)
+    table.refuse("stake", [value < 0 for value in atoms], "must be ≥ 0")
+    return atoms
+
+
+def _atoms(table: InputTable, name: str, decimals: int) -> list[int]:
+    """Returns amounts in atoms; meaningless where the table has problems."""
+    found = [_money_units(value) for value in table.values(name)]
     atom = 10 ** (_MONEY_DECIMALS - decimals)
-    table.refuse("stake", [units is None for units in found], "must not be null; write 0 for no stake")
+    hint = "; write 0 for no stake" if name == "stake" else ""
+    table.refuse(name, [units is None for units in found], f"must not be null{hint}")
     units = [0 if value is None else value for value in found]
-    table.refuse("stake", [value < 0 for value in units], "must be ≥ 0")
     too_fine = f"must have at most the tournament's {decimals} decimals"
-    table.refuse("stake", [value % atom != 0 for value in units], too_fine)
-    if 2 * sum(units) >= _LARGEST_TOTAL:
-        table.problems.append("column stake must add up to less than 5e19: a ledger holds 20 digits before the point")
+    table.refuse(name, [value % atom != 0 for value in units], too_fine)
+    if 2 * sum(map(abs, units)) >= _LARGEST_TOTAL:
+        table.problems.append(f"column {name} must add up to less than 5e19: a ledger holds 20 digits before the point")
     return [value // atom for value in units]
 
 

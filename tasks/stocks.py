@@ -25,6 +25,7 @@ UNIVERSE = (
 TARGETS = (Column("id", "text"), Column("target", "number"), Column("return", "number", optional=True))
 FACTOR_COVARIANCE = (Column("factor", "text"), Column("*", "number"))
 FEATURES = (Column("id", "text"), Column("feature_*", "number"))
+PREVIOUS_PORTFOLIO = (Column("id", "text"), Column("weight", "number"))
 
 
 def parse_universe(data: bytes, origin: str) -> Universe:
@@ -128,6 +129,23 @@ def parse_factor_covariance(data: bytes, origin: str, universe: Universe) -> Flo
             )
     order = [rows.index(name) for name in universe.factor_names]
     return np.column_stack([numbers[name][order] for name in universe.factor_names])
+
+
+def parse_previous_portfolio(data: bytes, origin: str, universe: Universe) -> Float64[np.ndarray, " stock"]:
+    """Reads the bytes of `previous_portfolio.parquet`: weights as fractions of the capital, 0 for a stock not named.
+
+    What is held outside the universe cannot be traded in this round: it must be sold, or left out, before.
+
+    Raises:
+        OperatorError: a column is missing or unknown; an id is null, empty, there twice or not in the universe; a
+            weight is null or not finite.
+    """
+    table = parse_table(data, PREVIOUS_PORTFOLIO, origin)
+    held = dict(zip(table.names("id", unique=True), table.numbers("weight").tolist(), strict=True))
+    table.finish()
+    if foreign := sorted(held.keys() - set(universe.ids)):
+        raise OperatorError(f"{origin}: column id must hold the universe's ids only; {_count(foreign, 'not in it')}")
+    return np.array([held.get(stock, 0.0) for stock in universe.ids])
 
 
 def _check_common(origin: str, universe: Universe, common: set[str], found: int) -> None:

@@ -8,12 +8,12 @@ large file that is replaced between two reads of its parts (each part demands th
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 HASH_CHUNK_BYTES = 8 << 20
 """Memory that hashing a file of any size takes."""
+_LISTINGS = 3
 _REQUEST_TIMEOUT = "5 minutes"  # obstore's 30 s covers the whole body, too short for a large table
+
+
+T = TypeVar("T")
 
 
 class MissingFileError(StorageError):
@@ -143,13 +147,13 @@ class Store:
     def folders(self, prefix: str = "") -> list[str]:
         """Returns the sorted names of the folders directly inside the folder `prefix`."""
         with self._failures(prefix):
-            listing = obstore.list_with_delimiter(_connect(self.url), prefix or None)
+            listing = _whole(lambda: obstore.list_with_delimiter(_connect(self.url), prefix or None))
         return sorted(path.rsplit("/", 1)[-1] for path in listing["common_prefixes"])
 
     def list(self, prefix: str = "") -> list[Entry]:
         """Returns every file below the folder `prefix`, sorted by path; none where it does not exist."""
         with self._failures(prefix):
-            found = obstore.list(_connect(self.url), prefix or None).collect()
+            found = _whole(lambda: obstore.list(_connect(self.url), prefix or None).collect())
         return sorted(Entry(meta["path"], meta["size"], meta["e_tag"]) for meta in found)
 
     @contextmanager
@@ -197,6 +201,17 @@ def open_store(location: str | Path, *, create: bool = False) -> Store:
         found = "a file" if directory.exists() else "nothing"
         raise OperatorError(f"{directory}: must be a directory, found {found}")
     return Store(str(directory))
+
+
+def _whole(ask: Callable[[], T]) -> T:
+    """Asks for a listing again where its answer breaks off: obstore itself asks again for files only."""
+    for _ in range(_LISTINGS - 1):
+        try:
+            return ask()
+        except BaseError as error:
+            if "response body" not in str(error):
+                raise
+    return ask()
 
 
 @lru_cache(maxsize=64)

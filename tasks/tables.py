@@ -116,7 +116,7 @@ class InputTable:
         if not len(rows):
             return
         column = self.arrow.column(name)
-        shown = [f"{_show(column[int(row)].as_py())} in row {row}" for row in rows[:_SHOWN]]
+        shown = [f"{_show(_value(column[int(row)]))} in row {row}" for row in rows[:_SHOWN]]
         more = _more(len(rows))
         self.problems.append(f"column {name} {must}, found {', '.join(shown)}{more} (rows from 0)")
 
@@ -177,6 +177,14 @@ def _some(parts: Sequence[str], separator: str) -> str:
 
 def _more(count: int) -> str:
     return f" and {count - _SHOWN} more" if count > _SHOWN else ""
+
+
+def _value(cell: pa.Scalar) -> object:
+    """Returns the value of a cell; the bare ticks of a time that no calendar holds."""
+    try:
+        return cell.as_py()
+    except (OverflowError, ValueError):
+        return cell.value
 
 
 def _show(value: object) -> str:

@@ -50,6 +50,14 @@ class Section:
             raise self.wrong(key, f"a table [{self.path}{key}]")
         return Section(self.origin, values, f"{self.path}{key}.")
 
+    def sections(self, key: str) -> "list[Section]":
+        """Returns the tables of a list `[[key]]`, or the one table `[key]`; none where it is absent."""
+        values = self.values.get(key, [])
+        tables = [values] if isinstance(values, dict) else values
+        if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+            raise self.wrong(key, f"a table [{self.path}{key}] or a list of tables [[{self.path}{key}]]")
+        return [Section(self.origin, each, f"{self.path}{key}.") for each in tables]
+
     def text(self, key: str) -> str:
         """Returns a string that is not empty."""
         value = self.values.get(key)

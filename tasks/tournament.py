@@ -5,7 +5,9 @@ rounds can be paid by other rules. Either way the digest of the bytes as read sa
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal, cast
 
@@ -13,15 +15,30 @@ from scoring.errors import OperatorError
 from scoring.portfolio.problem import NEUTRALITIES, PortfolioTerms
 from scoring.rounds import ScoreOptions, TrueContributionOptions
 from scoring.rulebook import Rulebook, builtin, parse_rules
+from scoring.rules import Rules
+from scoring.stakes import Stake
+from scoring.weight_policies import PARAMETERS, Policy, WeightStep
 from tasks.store import MissingFileError, Store
 from tasks.toml_file import Section, parse_toml
 
 TOURNAMENT_FILE = "tournament.toml"
+TRANSFERS_FILE = "transfers.parquet"
 MAX_DECIMALS = 18
 """Decimals of money in every table (decimal128(38, 18)); a currency cannot have more."""
 MAX_BAGS = 10_000
 
-_KEYS = ("name", "currency", "decimals", "rulebook", "rules", "scores", "weights", "portfolio", "true_contribution")
+_KEYS = (
+    "name",
+    "currency",
+    "decimals",
+    "stakes",
+    "rulebook",
+    "rules",
+    "scores",
+    "weights",
+    "portfolio",
+    "true_contribution",
+)
 _SCALINGS = ("raw", "normalised", "z_score")
 
 
@@ -33,7 +50,9 @@ class Tournament:
         name: the tournament's name; part of the default seed of every round.
         currency: what stakes are in, e.g. `NMR`.
         decimals: an atom is 10^-decimals of the currency, 0 to 18.
+        chained: whether stakes are balances that follow from transfers and settled rounds, not the rounds' snapshots.
         rulebook: the dated rules that rounds are paid by.
+        weights: what a model counts in the meta model, step by step; none for its stake.
         scores: the operator's choices for the scores.
         portfolio: the operator's portfolio; None where the file has no table `[portfolio]` and so asks for no True
             Contribution.
@@ -44,17 +63,38 @@ class Tournament:
     name: str
     currency: str
     decimals: int
+    chained: bool
     rulebook: Rulebook
+    weights: tuple[WeightStep, ...]
     scores: ScoreOptions
     portfolio: PortfolioTerms | None
     true_contribution: TrueContributionOptions
     hash: str
 
-    def terms_of_portfolio(self, number: int) -> PortfolioTerms | None:
+    def terms_of_portfolio(self, number: int, stakes: Iterable[Stake] = ()) -> PortfolioTerms | None:
         """Returns the portfolio of a round whose True Contribution is asked for or paid on, by default terms if need
         be; None where it is neither.
+
+        Args:
+            number: the round's.
+            stakes: of the round. Where the models choose what they are paid on, one with a stake must have chosen it:
+                a rulebook that merely offers it asks for no risk model.
         """
-        return self.portfolio or (PortfolioTerms() if self.rulebook.at(number).pays_true_contribution else None)
+        paid = pays_true_contribution(self.rulebook.at(number), stakes)
+        return self.portfolio or (PortfolioTerms() if paid else None)
+
+
+def pays_true_contribution(rules: Rules, stakes: Iterable[Stake]) -> bool:
+    """Says whether money depends on True Contribution: by the rules, or because somebody at risk chose it.
+
+    Args:
+        rules: the round's.
+        stakes: the round's.
+    """
+    chosen = (rules.multipliers(stake.multipliers) for stake in stakes if stake.atoms)
+    return rules.pays_true_contribution and (
+        rules.payout is not None or any(each.get("tc") or each.get("tc_raw") for each in chosen)
+    )
 
 
 def read_tournament(store: Store, override: Path | None = None) -> Tournament:
@@ -77,13 +117,14 @@ def read_tournament(store: Store, override: Path | None = None) -> Tournament:
         raise OperatorError(f"{origin}: cannot be read: {error.strerror}") from error
     top = parse_toml(data, origin)
     top.check_keys(_KEYS)
-    top.section("weights").check_keys(["policy"])
-    top.section("weights").choice("policy", ["stake"], "stake")
+    decimals = top.whole("decimals", (0, MAX_DECIMALS))
     return Tournament(
         name=top.text("name"),
         currency=top.text("currency"),
-        decimals=top.whole("decimals", (0, MAX_DECIMALS)),
+        decimals=decimals,
+        chained=_chained(top, store),
         rulebook=_rulebook(top),
+        weights=tuple(_weight_step(step, decimals) for step in top.sections("weights")),
         scores=_score_options(top.section("scores")),
         portfolio=_portfolio_terms(top.section("portfolio")) if "portfolio" in top.values else None,
         true_contribution=_true_contribution_options(top.section("true_contribution")),
@@ -106,6 +147,32 @@ def _rulebook(top: Section) -> Rulebook:
     if not isinstance(rules, list) or not all(isinstance(row, dict) for row in rules):
         raise top.wrong("rules", "a list of tables [[rules]]")
     return parse_rules(rules, book=top.text("name"), origin=top.origin)
+
+
+def _chained(top: Section, store: Store) -> bool:
+    """Says whether stakes are chained: as the file says, else where there are transfers to chain them from."""
+    there = store.exists(TRANSFERS_FILE)
+    chosen = top.choice("stakes", ["chained", "snapshot"], "chained" if there else "snapshot") == "chained"
+    if chosen and not there:
+        raise OperatorError(f"{TRANSFERS_FILE}: no such file; chained stakes need it")
+    return chosen
+
+
+def _weight_step(step: Section, decimals: int) -> WeightStep:
+    parameters = {name for name in PARAMETERS.values() if name}
+    step.check_keys(["policy", *sorted(parameters)])
+    policy = cast(Policy, step.choice("policy", PARAMETERS, "stake"))
+    name = PARAMETERS[policy]
+    for key in step.values:
+        if key not in ("policy", name):
+            raise OperatorError(f"{step.origin}: {step.path}{key} means nothing with the policy {policy}; leave it out")
+    if name is None:
+        return WeightStep(policy)
+    value = step.exact(name, Decimal("nan")) if name in step.values else None
+    try:
+        return WeightStep(policy, value.scaleb(decimals) if value is not None and name == "scale" else value)
+    except OperatorError as error:
+        raise OperatorError(f"{step.origin}: {error}") from error
 
 
 def _score_options(scores: Section) -> ScoreOptions:
@@ -132,6 +199,7 @@ def _portfolio_terms(portfolio: Section) -> PortfolioTerms:
         exposure_bound=portfolio.number("exposure_bound", default.exposure_bound, word="none"),
         feature_bound=portfolio.number("feature_bound", default.feature_bound, word="none"),
         feature_penalty=portfolio.number("feature_penalty", default.feature_penalty, word="none"),
+        turnover_cost=portfolio.number("turnover_cost", default.turnover_cost, word="none"),
         neutral=cast(tuple[Literal["market", "country", "sector"], ...], neutral),
         solver=portfolio.text("solver") if "solver" in portfolio.values else default.solver,
     )

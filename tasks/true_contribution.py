@@ -3,7 +3,9 @@
     optimise (once) ─ pull_back (a chunk of bags each) ─ merge_chunks ─► price vector, portfolio, a report a bag
 
 A chunk always holds the same bags and is solved on one thread, so the price vector has the same bytes however many
-workers there are. torch takes 2 s to import: only the two units that solve do, and with it the solvers.
+workers there are. The bags, and the risk aversion, start from an empty portfolio; a cost of turnover, where an operator
+asks for one, bears on the portfolio of the full meta model alone. torch takes 2 s to import: only the two units that
+solve do, and with it the solvers.
 """
 
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from scoring.errors import UntrustworthyError
 from scoring.meta_model import from_sums
 from scoring.portfolio.problem import PortfolioProblem, PortfolioTerms, auto_risk_aversion, portfolio_problem
 from scoring.portfolio.report import BagReport
+from scoring.portfolio.turnover import with_turnover
 from scoring.rounds import Features, Targets, TrueContributionOptions, Universe
 from scoring.true_contribution import TrueContribution, bag_alphas, flagged, returns_of_universe
 from tasks.meta_models import BlockSums
@@ -37,6 +40,7 @@ class PortfolioFacts:
         options: the operator's bags.
         device: where the bags are solved.
         features: over the universe; None where the terms do not limit them.
+        previous: (stock,) the portfolio held before the round, fractions of capital; None for an empty one.
     """
 
     universe: Universe
@@ -46,6 +50,7 @@ class PortfolioFacts:
     options: TrueContributionOptions
     device: Device = "cpu"
     features: Features | None = None
+    previous: Float64[np.ndarray, " stock"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class RoundPortfolio:
     """The portfolio of the full meta model, and what the bags need of it.
 
     Attributes:
-        problem: the round's.
+        problem: the round's, without a cost of turnover: the bags'.
         risk_aversion: γ in force.
         weights: (stock,) w*.
     """
@@ -84,7 +89,8 @@ def portfolio_facts(plan: RoundPlan, device: Device = "cpu") -> PortfolioFacts |
     limited = terms.feature_bound is not None or terms.feature_penalty is not None
     features = inputs.features if limited else None
     options = plan.tournament.true_contribution
-    return PortfolioFacts(inputs.universe, inputs.factor_covariance, plan.targets, terms, options, device, features)
+    covariance, previous = inputs.factor_covariance, inputs.previous_portfolio
+    return PortfolioFacts(inputs.universe, covariance, plan.targets, terms, options, device, features, previous)
 
 
 def chunks(options: TrueContributionOptions) -> list[range]:
@@ -105,7 +111,9 @@ def optimise(sums: BlockSums, facts: PortfolioFacts) -> RoundPortfolio:
     problem = portfolio_problem(facts.universe, facts.covariance, facts.terms, facts.features)
     given = facts.terms.risk_aversion
     risk_aversion = auto_risk_aversion(alpha, problem) if given is None else given
-    weights, reports = optimal_weights(Solver(problem, risk_aversion, facts.terms.solver, facts.device), alpha[None, :])
+    cost = facts.terms.turnover_cost
+    traded = problem if cost is None else with_turnover(problem, cost, facts.previous)
+    weights, reports = optimal_weights(Solver(traded, risk_aversion, facts.terms.solver, facts.device), alpha[None, :])
     if reports[0].status == "failed":
         raise UntrustworthyError(f"the portfolio of the meta model was not found: {reports[0]}")
     return RoundPortfolio(problem, risk_aversion, weights[0])
@@ -140,7 +148,8 @@ def merge_chunks(found: Sequence[Chunk], portfolio: RoundPortfolio, facts: Portf
     total = np.zeros_like(portfolio.weights)
     for chunk in found:
         total = total + chunk.total
-    return TrueContribution(total / max(counted, 1), portfolio.weights, portfolio.risk_aversion, reports, facts.device)
+    price, how = total / max(counted, 1), (facts.device, facts.terms.solver)
+    return TrueContribution(price, portfolio.weights, portfolio.risk_aversion, reports, *how)
 
 
 def refuse_untrustworthy(reports: Sequence[BagReport], options: TrueContributionOptions) -> None:

@@ -2,7 +2,9 @@
 
 First the inputs: each file that the manifest names must still have its SHA-256, or nothing that follows could agree.
 Then two manifests stand side by side, the published one and the one of the second run, and every difference of facts,
-inputs and tables is named. The second run writes the same revision number, because the ledger holds it.
+inputs and tables is named. The second run writes the same revision number, because the ledger holds it. What a solver
+found agrees to a tolerance; the second run went on with the published vectors then (`tasks.verify_solved`), so that
+here everything is compared to the bit.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,12 +18,11 @@ from tasks.findings import Findings, fact_mismatches, few, merge, mismatch
 from tasks.publish import Manifest
 from tasks.store import MissingFileError, Store
 from tasks.verify_round import Revision
+from tasks.verify_solved import SOLVED, tolerance_of_run, worst_entry
 
 _READERS = 8
 _NO_RESULT = ("versions", "tournament_sha256", "device_kind")
 """Facts that may differ where every number is the same."""
-_SOLVED = ("portfolio", "tc_price")
-"""Columns of `meta_model` that an iterative solver made."""
 
 
 def verify_inputs(data: Store, manifest: Manifest) -> Findings:
@@ -84,25 +85,28 @@ def _table(published: Revision, again: Revision, name: str) -> Findings:
     path = published.path(name) if name in published.manifest.outputs else name
     if stated == found:
         return Findings((f"{path}: SHA-256 is that of the recomputed table",))
-    where = list(_differences(path, published.tables.get(name), again.tables[name]))
+    where = list(_differences(path, published.tables.get(name), again.tables[name], tolerance_of_run(again)))
     return Findings((), (mismatch(path, "SHA-256", stated, found, "recomputed"), *where))
 
 
-def _differences(path: str, published: pa.Table | None, again: pa.Table) -> Iterator[str]:
-    """Yields, for each column that differs, its first differing row.
-
-    The columns in `_SOLVED` come from a solver whose last bits may depend on the device. They are told apart here and
-    compared as exactly as all others so far; a stated tolerance for `tc_price` belongs in this place.
+def _differences(path: str, published: pa.Table | None, again: pa.Table, tolerance: float) -> Iterator[str]:
+    """Yields, for each column that differs, its first differing row; of what a solver made, the row that differs most,
+    and by how much.
     """
     if published is None or published.num_rows != again.num_rows:
         return
-    bitwise = [name for name in again.column_names if name not in _SOLVED]
-    for name in (*bitwise, *(column for column in _SOLVED if column in again.column_names)):
-        pairs = zip(published.column(name).to_pylist(), again.column(name).to_pylist(), strict=True)
-        row = next((row for row, (a, b) in enumerate(pairs) if a != b), None)
+    for name in sorted(again.column_names, key=SOLVED.__contains__):
+        stated, found = published.column(name), again.column(name)
+        worst = worst_entry(stated, found, tolerance) if name in SOLVED else None
+        row, how = worst or (_first_difference(stated, found), "")
         if row is not None:
             what = f"{name} of {_label(again.slice(row, 1).to_pylist()[0])}"
-            yield mismatch(path, what, published.column(name)[row], again.column(name)[row], "recomputed")
+            yield mismatch(path, what, stated[row], found[row], "recomputed") + (f"; {how}" if how else "")
+
+
+def _first_difference(stated: pa.ChunkedArray, found: pa.ChunkedArray) -> int | None:
+    pairs = zip(stated.to_pylist(), found.to_pylist(), strict=True)
+    return next((row for row, (a, b) in enumerate(pairs) if a != b), None)
 
 
 def _label(row: Mapping[str, Any]) -> str:

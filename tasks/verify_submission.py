@@ -189,20 +189,20 @@ def _payout(case: _Case, units: Units) -> Findings:
     if missing := [key for key, value in row.multipliers.items() if value and key not in known]:
         return Findings(problems=(mismatch(_where(case, "ledger"), "status", "scored", f"no {', '.join(missing)}"),))
     settled = settle_stake(row.at_risk, known, row.multipliers, row.factor, case.stated.terms.rules)
-    change = settled.payout_atoms - settled.burn_atoms
+    burn = min(settled.burn_atoms, row.stake_before)  # with chained stakes less may be left than was at risk
     recomputed: Mapping[str, tuple[int | None, int, int]] = {
         "raw_rate": (row.raw_rate, settled.raw_rate, RAW_RATE_DECIMALS),
         "clipped_rate": (row.clipped_rate, settled.clipped_rate, CLIPPED_RATE_DECIMALS),
         "payout": (row.payout, settled.payout_atoms, decimals),
-        "burn": (row.burn, settled.burn_atoms, decimals),
-        "stake_after": (row.stake_after, row.stake_before + change, decimals),
+        "burn": (row.burn, burn, decimals),
+        "stake_after": (row.stake_after, row.stake_before + settled.payout_atoms - burn, decimals),
     }
     problems = [
         mismatch(_where(case, "ledger"), name, _amount(stated, places), _amount(found, places), "recomputed")
         for name, (stated, found, places) in recomputed.items()
         if stated != found
     ]
-    paid = f"payout {_amount(settled.payout_atoms, decimals)}, burn {_amount(settled.burn_atoms, decimals)}"
+    paid = f"payout {_amount(settled.payout_atoms, decimals)}, burn {_amount(burn, decimals)}"
     return Findings((f"model {row.model}: {paid} recomputed",), tuple(problems))
 
 

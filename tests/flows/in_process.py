@@ -37,7 +37,8 @@ def work_in_process(plan: RoundPlan) -> Work:
     blocks = [ingest_block(sources, plan.data, ids) for sources in cut_blocks(plan.sources)]
     receipts = [receipt for block in blocks for receipt in block.receipts]
     dropout = None if plan.portfolio is None else plan.tournament.true_contribution
-    weights = weigh(receipts, plan.inputs.stakes, plan.inputs.round.seed, options, dropout)
+    policy = plan.tournament.weights
+    weights = weigh(receipts, plan.inputs.stakes, plan.inputs.round.seed, options, dropout, policy)
     parts = [weights.of(block.ranks.models) for block in blocks]
     merged = merge_sums([sum_block(block, part, True) for block, part in zip(blocks, parts, strict=True)])
     bags = [price_bag(bag, merged, plan.targets) for bag in range(options.bags)]

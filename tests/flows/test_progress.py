@@ -1,4 +1,6 @@
 import io
+import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from flows.progress import Progress
@@ -46,3 +48,75 @@ def test_progress__loses_no_count_when_several_threads_count() -> None:
         for _ in range(400):
             threads.submit(count)
     assert pipe.getvalue().splitlines()[-1] == "bags 400/400"
+
+
+PACE = re.compile(r"rounds (\d+)/(\d+) ([\d.]+) a minute, (\d+):(\d\d):(\d\d) left")
+
+
+def paced(total: int, seconds: float) -> list[tuple[int, float, int]]:
+    """Counts units that take so long each; returns of every line how many are done, the rate and the seconds left."""
+    pipe = io.StringIO()
+    with Progress(stream=pipe) as progress, progress.stage("rounds", total, rate=True) as count:
+        for _ in range(total):
+            time.sleep(seconds)
+            count()
+    found = []
+    for line in pipe.getvalue().splitlines():
+        match = PACE.fullmatch(line)
+        assert match, line
+        done, of, rate, hours, minutes, rest = match.groups()
+        assert int(of) == total
+        found.append((int(done), float(rate), 3600 * int(hours) + 60 * int(minutes) + int(rest)))
+    return found
+
+
+def test_stage__tells_rounds_done_rate_and_time_left() -> None:
+    lines = paced(4, 0.5)
+    assert [done for done, _, _ in lines] == [1, 2, 3, 4]
+    for done, rate, left in lines:
+        assert 0 < rate <= 120  # half a second each, or more on a busy machine
+        assert abs(left - 60 / rate * (4 - done)) <= 1  # the two figures tell the same pace
+    assert lines[-1][2] == 0
+
+
+def test_stage__tells_the_rate_of_all_units_and_not_of_the_last_one() -> None:
+    lines = paced(20, 0.02)
+    assert [done for done, _, _ in lines] == list(range(2, 21, 2))
+    assert all(rate <= 3000 for _, rate, _ in lines)
+
+
+def test_stage__tells_no_rate_unless_asked() -> None:
+    pipe = io.StringIO()
+    _run_stage(Progress(stream=pipe), 2)
+    assert "minute" not in pipe.getvalue()
+
+
+def test_stage__shows_the_rate_beside_the_bar() -> None:
+    terminal = _Terminal()
+    with Progress(stream=terminal) as progress, progress.stage("rounds", 2, rate=True) as count:
+        count()
+        count()
+    assert "a minute, 0:00:00 left" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
+
+
+def test_stage__of_nothing_ends_without_a_line() -> None:
+    pipe = io.StringIO()
+    with Progress(stream=pipe) as progress, progress.stage("rounds", 0, rate=True):
+        pass
+    assert pipe.getvalue() == ""
+
+
+def test_stage__shows_the_same_count_however_many_stages_run_at_once() -> None:
+    pipe = io.StringIO()
+    progress = Progress(stream=pipe)
+
+    def run(title: str) -> None:
+        with progress.stage(title, 30, rate=True) as count:
+            for _ in range(30):
+                count()
+
+    with progress, ThreadPoolExecutor(4) as threads:
+        list(threads.map(run, ("one", "two", "three", "four")))
+    lines = pipe.getvalue().splitlines()
+    assert len(lines) == 40
+    assert sum(line.split()[1] == "30/30" for line in lines) == 4

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -57,6 +58,22 @@ def test_print_resolution__a_name_stays_on_its_line(name: str, shown: str, capsy
     assert len(text.splitlines()) == len(plain)
     assert text.count(shown) == 8  # title, three amounts, two columns, model and path
     assert name not in text
+
+
+def test_print_resolution__shows_corr_mmc_and_tc_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the meta model, the best and the worst, in this order, whatever order and other scores they come with."""
+    scores = {"fnc": Decimal("0.5"), "tc": Decimal("-0.0312"), "mmc": Decimal("0.0201"), "corr": Decimal("0.0103")}
+    found = resolution("plain")
+    assert found.summary is not None
+    lines = {
+        name: (replace(line, scores=scores),) for name in ("best", "worst") for line in getattr(found.summary, name)
+    }
+    print_resolution(replace(found, summary=replace(found.summary, meta_model=scores, **lines)), as_json=False)
+    table = capsys.readouterr().out.splitlines()[6:10]
+    assert table[0].split()[-4:] == ["corr", "mmc", "tc", "fnc"]
+    assert [line.split()[0] for line in table[1:]] == ["meta", "plain", "other"]
+    for line in table[1:]:
+        assert line.split()[-4:] == ["+0.0103", "+0.0201", "-0.0312", "+0.5000"]
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ from flows.resolve import resolve
 from flows.session import Session
 from scoring.synthetic import SyntheticSpec
 from tasks.synthetic import write_tournament
+from tests.flows.alone import glibc_features
 
 TABLES = ("scores", "ledger", "meta_model", "bags")
 ROUND = 1
@@ -32,6 +34,8 @@ ROUND = 1
 SPEC = SyntheticSpec(rounds=1, models=560, stocks=240, seed=20)
 COMMAND = "from flows.cli import main; main()"
 LATEST_X86 = ("X86_V4", "AVX512_ICL", "AVX512_SPR")
+KERNELS = {"Sandybridge": ["AVX"], "Haswell": ["AVX2", "FMA3"], "SkylakeX": ["AVX512_SKX"]}
+"""Kernels of OpenBLAS, and the features of a processor that they need, in numpy's words."""
 TWO_THREADS = """\
 cluster_class: distributed.LocalCluster
 cluster_kwargs: {n_workers: 1, threads_per_worker: 2, processes: true, dashboard_address: null}
@@ -61,9 +65,9 @@ def expected(session: Session, data: Path, tmp_path_factory: pytest.TempPathFact
     return digests(out)
 
 
-def run(data: Path, out: Path, *arguments: str, **environment: str) -> dict[str, str]:
-    """Resolves the round in a Python process of its own."""
-    finished = subprocess.run(
+def finished(*arguments: str, **environment: str) -> str:
+    """Runs a Python process of its own, to its end, and returns what it printed."""
+    process = subprocess.run(
         [sys.executable, *arguments],
         env={**os.environ, **environment},
         cwd=Path(__file__).parents[2],
@@ -72,7 +76,13 @@ def run(data: Path, out: Path, *arguments: str, **environment: str) -> dict[str,
         timeout=300,
         check=False,
     )
-    assert finished.returncode == 0, finished.stderr
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+def run(data: Path, out: Path, *arguments: str, **environment: str) -> dict[str, str]:
+    """Resolves the round in a Python process of its own."""
+    finished(*arguments, **environment)
     return digests(out)
 
 
@@ -82,9 +92,10 @@ def run_command(data: Path, out: Path, home: Path, *options: str) -> dict[str, s
     return run(data, out, "-c", COMMAND, *arguments, PREFECT_HOME=str(home))
 
 
-def run_alone(data: Path, out: Path, *python: str, **environment: str) -> dict[str, str]:
-    """Resolves the round in one process, under an environment of its own."""
-    return run(data, out, *python, "-m", "tests.flows.in_process", str(data), str(out), str(ROUND), **environment)
+def run_alone(data: Path, out: Path, *python: str, **environment: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Resolves the round in one process, under an environment of its own; returns also what that process ran on."""
+    printed = finished(*python, "-m", "tests.flows.alone", str(data), str(out), str(ROUND), **environment)
+    return digests(out), json.loads(printed.splitlines()[-1])
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
@@ -102,11 +113,16 @@ def test_published_bytes__do_not_depend_on_the_number_of_threads(
     assert run_command(data, tmp_path / "out", prefect_home, "--cluster", str(spec)) == expected
 
 
-@pytest.mark.parametrize("core", ["Haswell", "Sandybridge", "SkylakeX"])
+@pytest.mark.parametrize("core", KERNELS)
 def test_published_bytes__do_not_depend_on_the_blas_kernel(
     data: Path, tmp_path: Path, expected: Mapping[str, str], core: str
 ) -> None:
-    assert run_alone(data, tmp_path, OPENBLAS_CORETYPE=core) == expected
+    lacking = [feature for feature in KERNELS[core] if not numpy_core.__cpu_features__.get(feature)]
+    if lacking:
+        pytest.skip(f"this processor has no {' and no '.join(lacking)}, which the BLAS kernel {core} needs")
+    found, ran_on = run_alone(data, tmp_path, OPENBLAS_CORETYPE=core)
+    assert ran_on["blas"] == [core]
+    assert found == expected
 
 
 def test_published_bytes__do_not_depend_on_what_numpy_may_use(
@@ -115,23 +131,36 @@ def test_published_bytes__do_not_depend_on_what_numpy_may_use(
     here = [f for f in numpy_core.__cpu_dispatch__ if f in LATEST_X86 and numpy_core.__cpu_features__.get(f)]
     if not here:
         pytest.skip("needs a processor with AVX-512: without it numpy uses none of the newest features anyway")
-    assert run_alone(data, tmp_path, NPY_DISABLE_CPU_FEATURES=" ".join(here)) == expected
+    found, ran_on = run_alone(data, tmp_path, NPY_DISABLE_CPU_FEATURES=" ".join(here))
+    assert "X86_V2" in ran_on["numpy"]
+    assert not set(here) & set(ran_on["numpy"])
+    assert found == expected
 
 
 def test_published_bytes__do_not_depend_on_what_the_c_library_may_use(
     data: Path, tmp_path: Path, expected: Mapping[str, str]
 ) -> None:
-    assert run_alone(data, tmp_path, GLIBC_TUNABLES="glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F") == expected
+    here = glibc_features()
+    if not here:
+        pytest.skip("needs glibc 2.33 or later on x86, to see what it uses, and a processor with something to turn off")
+    off = ",".join(f"-{feature}" for feature in here)
+    found, ran_on = run_alone(data, tmp_path, GLIBC_TUNABLES=f"glibc.cpu.hwcaps={off}")
+    assert ran_on["glibc"] == []
+    assert found == expected
 
 
 def test_published_bytes__do_not_depend_on_what_numba_may_use(
     data: Path, tmp_path: Path, expected: Mapping[str, str]
 ) -> None:
-    assert run_alone(data, tmp_path, NUMBA_CPU_NAME="generic") == expected
+    found, ran_on = run_alone(data, tmp_path, NUMBA_CPU_NAME="generic")
+    assert ran_on["numba"] == ["generic", ""]
+    assert found == expected
 
 
 def test_published_bytes__do_not_depend_on_assertions(data: Path, tmp_path: Path, expected: Mapping[str, str]) -> None:
-    assert run_alone(data, tmp_path, "-O") == expected
+    found, ran_on = run_alone(data, tmp_path, "-O")
+    assert not ran_on["asserts"]
+    assert found == expected
 
 
 def rewrite(data: Path, copy: Path) -> list[Path]:

@@ -9,15 +9,19 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from scipy.stats import norm
 
 from flows.resolve import resolve
 from flows.session import Session
 from scoring.synthetic import SyntheticSpec
 from tasks.synthetic import RULES, write_tournament
-from tests.flows.test_same_bytes import digests, run
+from tests.flows.test_same_bytes import digests, finished, run
+from tests.scoring.shared_data import shared_file
 
 ROUND = 1
 SPEC = SyntheticSpec(rounds=1, models=560, stocks=900, seed=21)
@@ -101,6 +105,72 @@ def test_true_contribution__has_the_same_bytes_when_a_worker_dies_among_its_bags
     killer.join()
     assert killed
     assert digests(tmp_path) == expected
+
+
+SP500_ON_TC = """\
+name = "sp500"
+currency = "NMR"
+decimals = 18
+
+[[rules]]
+since_round = 101
+payout = { corr = "0.5", tc = "1.0" }
+clip = "0.05"
+stake_threshold = "72000"
+
+[portfolio]
+
+[true_contribution]
+bags = 8
+chunk = 4
+"""
+
+
+def printed_scores(text: str) -> dict[str, dict[str, float]]:
+    """The rows of a printed round, by model: the meta model, the best and the worst; its columns by score."""
+    lines = text.splitlines()
+    head = next(at for at, line in enumerate(lines) if line.split()[:1] == ["model"])
+    keys = lines[head].split("NMR")[-1].split()
+    rows = {}
+    for line in lines[head + 1 :]:
+        name, *cells = line.replace("meta model", "meta_model").split()
+        if "/round=" in name:
+            break
+        rows[name] = dict(zip(keys, map(float, cells[-len(keys) :]), strict=True))
+    return rows
+
+
+def test_cli__a_tournament_file_pays_real_data_on_true_contribution_and_prints_it(
+    tmp_path: Path, prefect_home: Path
+) -> None:
+    """`--tournament` alone turns a tournament that pays on CORR and MMC into one that pays on True Contribution."""
+    data, number, out = shared_file("sp500"), 103, tmp_path / "out"
+    rules = tmp_path / "on_tc.toml"
+    rules.write_text(SP500_ON_TC)
+    arguments = ["--data", str(data), "--out", str(out), "--round", str(number), "--tournament", str(rules)]
+    text = finished("-c", COMMAND, "resolve", *arguments, PREFECT_HOME=str(prefect_home))
+    tables = {
+        name: pd.read_parquet(next(out.glob(f"{name}/round={number}/*.parquet")), partitioning=None)
+        for name in ("scores", "ledger", "meta_model")
+    }
+    scores, vectors = tables["scores"].set_index("model"), tables["meta_model"]
+    ledger = tables["ledger"].dropna(subset="model").set_index("model")
+    change = (ledger["payout"] - ledger["burn"]).astype(float)
+    rows = printed_scores(text)
+    assert set(rows) == {"meta_model", *change.nlargest(5).index, *change.nsmallest(5).index}
+    for model, shown in rows.items():
+        assert list(shown)[:3] == ["corr", "mmc", "tc"]
+        if model != "meta_model":
+            for key in ("corr", "mmc", "tc"):
+                assert shown[key] == pytest.approx(scores.loc[model, key], abs=5.1e-5), (model, key)
+    own = norm.ppf((vectors["meta_model"].rank() - 0.5) / len(vectors)) @ vectors["tc_price"]
+    spread = np.sqrt((scores["tc_raw"] ** 2).mean())
+    assert rows["meta_model"]["tc"] == pytest.approx(own * 0.04 / spread, abs=5.1e-5)
+    assert rows["meta_model"]["mmc"] == 0
+    rate = (0.5 * scores["corr"] + scores["tc"]).clip(-0.05, 0.05)
+    due = (ledger["at_risk"].astype(float) * rate)[ledger["status"] == "scored"]
+    assert change[due.index].to_numpy() == pytest.approx(due.to_numpy(), rel=1e-9, abs=2e-18)
+    assert scores["tc"].dropna().nunique() > 100
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")

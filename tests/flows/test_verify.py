@@ -17,7 +17,17 @@ from tasks.findings import Findings
 from tasks.verify import VerifyRequest
 from tests.tasks import published_round
 from tests.tasks.fixtures import TOURNAMENT, submission
-from tests.tasks.published_round import NUMBER, SCORED, copy, own_submission, table_file, tamper, with_cell
+from tests.tasks.published_round import (
+    NUMBER,
+    SCORED,
+    copy,
+    moved,
+    own_submission,
+    solving,
+    table_file,
+    tamper,
+    with_cell,
+)
 
 pytestmark = pytest.mark.xdist_group("session")
 
@@ -154,3 +164,26 @@ def test_verify__a_revision_by_other_rules_is_computed_by_its_own(
     assert any("ledger/round=7/2-" in line and "mmc_multiplier of" in line for line in found.problems)
     assert any("tournament_sha256" in note for note in found.notes)
     assert table_file(out, "ledger").exists()
+
+
+# What another machine solved ---------------------------------------------------------------------------------------
+
+
+def published_elsewhere(root: Path, by: float) -> tuple[Path, Path]:
+    """A round that pays on True Contribution, whose solution is another machine's."""
+    with solving(moved(by)):
+        return published_round.publish(root, published_round.TRUE_CONTRIBUTION)
+
+
+def test_verify__a_round_that_another_machine_solved_agrees_to_the_tolerance(session: Session, tmp_path: Path) -> None:
+    found = recomputed(*published_elsewhere(tmp_path, 1e-12))
+    assert found.problems == ()
+    assert sum("SHA-256 is that of the recomputed table" in line for line in found.checked) == 5
+    assert any("tc_price by 1e-12 of the largest entry" in line for line in found.checked)
+
+
+def test_verify__a_solution_further_off_is_named(session: Session, tmp_path: Path) -> None:
+    found = recomputed(*published_elsewhere(tmp_path, 1e-6))
+    (line,) = [line for line in found.problems if "tc_price of stock_03: stated" in line]
+    assert line.endswith("differs by 1e-06 of the largest entry, tolerance 1e-09")
+    assert any("ledger/round=7" in line and "payout of" in line for line in found.problems)

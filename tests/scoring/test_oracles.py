@@ -20,7 +20,7 @@ from tests.reference.panels import Panel, assert_close, numbers_of, panel
 
 SIZES = [3, 4, 5, 10, 11, 50, 99, 100, 257, 300]
 MISSING = [11, 50, 99, 100]
-TARGETED = ["corr", "corr_tie_broken", "fnc", "mmc", "mmc_richard", "mmc_mike", "mmc_bagged"]
+TARGETED = ["corr", "corr_tie_broken", "fnc", "mmc", "bmc", "mmc_richard", "mmc_mike", "mmc_bagged"]
 
 
 @pytest.fixture(params=[(n, continuous) for n in SIZES for continuous in (False, True)], ids=str)
@@ -59,6 +59,7 @@ def every_targeted_score(p: Panel, meta: pd.Series, target: pd.Series) -> dict[s
         "corr_tie_broken": frames.corr_tie_broken(p.predictions, target),
         "fnc": frames.fnc(p.predictions, p.features, target),
         "mmc": frames.mmc(p.predictions, meta, target),
+        "bmc": frames.bmc(p.predictions, meta, target),
         "mmc_richard": frames.mmc_richard(p.predictions, meta, target),
         "mmc_mike": frames.mmc_mike(p.predictions, meta, target),
         "mmc_bagged": frames.mmc_bagged(p.predictions, p.stakes, target, seed=1),
@@ -243,10 +244,14 @@ def test_fnc__no_score_where_the_features_explain_everything() -> None:
 
 
 def test_mmc__equals_both_oracles(round_: Panel) -> None:
-    meta = tools_meta_model(round_.predictions, round_.stakes)
+    """With the project's own meta model, which must be numerai-tools' before it is handed to numerai-tools."""
+    meta = frames.meta_model(round_.predictions, round_.stakes)
+    theirs = tools_meta_model(round_.predictions, round_.stakes)
+    assert_close(meta, theirs)
     actual = frames.mmc(round_.predictions, meta, round_.target)
-    expected = tools.correlation_contribution(by_id(round_.predictions), meta, by_id(round_.target))
-    assert_close(actual, expected)
+    for given in (meta, theirs):
+        expected = tools.correlation_contribution(by_id(round_.predictions), given, by_id(round_.target))
+        assert_close(actual, expected)
     assert_close(actual, naive.mmc(round_.predictions.to_dict(), meta.to_dict(), round_.target.to_dict()))
 
 
@@ -444,6 +449,7 @@ def test_missing_target_ids__below_80_percent_are_refused(key: str) -> None:
         "corr_tie_broken": lambda y: frames.corr_tie_broken(p.predictions, y),
         "fnc": lambda y: frames.fnc(p.predictions, p.features, y),
         "mmc": lambda y: frames.mmc(p.predictions, meta, y),
+        "bmc": lambda y: frames.bmc(p.predictions, meta, y),
         "mmc_richard": lambda y: frames.mmc_richard(p.predictions, meta, y),
         "mmc_mike": lambda y: frames.mmc_mike(p.predictions, meta, y),
         "mmc_bagged": lambda y: frames.mmc_bagged(p.predictions, p.stakes, y, seed=1, bags=2),
@@ -464,6 +470,7 @@ def test_scores__have_one_value_a_model() -> None:
     assert set(meta.index) == set(p.predictions.index)
     scores = every_targeted_score(p, meta, p.target)
     scores["cwmm"] = frames.cwmm(p.predictions, meta)
+    scores["tc"] = frames.tc(p.predictions, meta)
     scores["cwmm_max"] = frames.cwmm_max(p.predictions)
     scores["cwmm_mean"] = frames.cwmm_mean(p.predictions)
     for key, score in scores.items():
@@ -479,21 +486,3 @@ def test_scores__leave_their_arguments_alone() -> None:
     pd.testing.assert_series_equal(p.target, before.target)
     pd.testing.assert_series_equal(p.stakes, before.stakes)
     pd.testing.assert_frame_equal(p.features, before.features)
-
-
-# Percentiles -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("m", [1, 2, 7, 120])
-def test_percentile__equals_both_oracles(m: int) -> None:
-    scores = pd.Series(np.round(np.random.default_rng(m).normal(0, 0.02, m), 2)).rename(str)
-    scores.index = [f"m{k:03d}" for k in range(m)]
-    assert_close(frames.percentile(scores), naive.percentile(scores.to_dict()))
-    assert_close(frames.percentile(scores), tools.tie_kept_rank(scores))
-
-
-def test_percentile__counts_only_who_has_a_score() -> None:
-    scores = pd.Series({"a": 0.3, "b": math.nan, "c": -0.1, "d": 0.3, "e": math.nan, "f": 0.0})
-    percentile = numbers_of(frames.percentile(scores))
-    assert percentile[["c", "f", "a", "d"]].tolist() == [0.125, 0.375, 0.75, 0.75]
-    assert percentile[["b", "e"]].isna().all()

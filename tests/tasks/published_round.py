@@ -7,22 +7,34 @@ one, a late model, a refused one, a missing one, one without a stake, and benchm
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+import tests.flows.in_process as stages
+from scoring.true_contribution import TrueContribution
 from tasks.contract import content_path, encode
 from tests.flows.in_process import resolve_in_process
-from tests.tasks.fixtures import round_tables, submission, with_value, write_round
+from tests.tasks.fixtures import TOURNAMENT, round_tables, submission, with_value, write_round
 
 NUMBER = 7
 SCORED, LATE, REFUSED, MISSING, UNSTAKED = "model_b", "model_c", "model_e", "model_f", "model_a"
 _STAKES = {"model_a": "0", "model_b": "17143.5", "model_c": "5", "model_d": "50", "model_e": "10", "model_f": "7"}
+
+_PAID_ON_TC = 'payout = { corr = "0.01", tc = "0.2" }'  # so little that no payout is clipped: each decimal counts
+TRUE_CONTRIBUTION = TOURNAMENT.replace('payout = { corr = "0.5", mmc = "2.0" }', _PAID_ON_TC) + (
+    "[portfolio]\n[true_contribution]\nbags = 12\nchunk = 6\n"
+)
+"""A tournament that pays on True Contribution."""
 
 
 def targets() -> pa.Table:
@@ -46,12 +58,39 @@ def stakes() -> pa.Table:
     )
 
 
-def publish(root: Path) -> tuple[Path, Path]:
+def publish(root: Path, tournament: str = TOURNAMENT) -> tuple[Path, Path]:
     """Resolves the round; returns data and out."""
     data, out = root / "data", root / "out"
-    write_round(data, NUMBER, targets=targets(), stakes=stakes(), submissions={f"{REFUSED}.csv": b"id,prediction\n"})
+    refused = {f"{REFUSED}.csv": b"id,prediction\n"}
+    write_round(data, NUMBER, tournament=tournament, targets=targets(), stakes=stakes(), submissions=refused)
     resolve_in_process(data, out, NUMBER)
     return data, out
+
+
+@contextmanager
+def solving(change: Callable[[TrueContribution], TrueContribution]) -> Iterator[None]:
+    """Has the stages in this process go on with a changed solution of True Contribution."""
+    solve = stages.merge_chunks
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "merge_chunks", lambda *arguments: change(solve(*arguments)))
+        yield
+
+
+def moved(by: float) -> Callable[[TrueContribution], TrueContribution]:
+    """Another machine: each number of a vector off by at most `by` of the largest, and other steps on the way there."""
+
+    def change(found: TrueContribution) -> TrueContribution:
+        noise = by * np.random.default_rng(0).uniform(-1, 1, (2, found.price.size))
+        noise[:, 3] = by  # what is certain is the largest difference
+        return replace(
+            found,
+            price=found.price + noise[0] * np.abs(found.price).max(),
+            portfolio=found.portfolio + noise[1] * np.abs(found.portfolio).max(),
+            risk_aversion=found.risk_aversion * (1 + by),
+            reports=tuple(replace(report, gap=report.gap + 1e-14) for report in found.reports),
+        )
+
+    return change
 
 
 def manifest_file(out: Path, revision: int = 1) -> Path:

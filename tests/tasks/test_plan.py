@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from scoring.errors import ConflictError, NotDueError, OperatorError, StakeweightError
+from scoring.errors import ConflictError, NotDueError, NothingToPayError, OperatorError, StakeweightError
 from tasks.plan import AlreadyPublished, RoundPlan, RoundRequest, draft_manifest, hash_submissions, plan_round
 from tasks.publish import Manifest, publish
 from tests.tasks.fixtures import (
@@ -144,7 +144,7 @@ def test_plan_round__is_not_due_without_targets(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stakes", [with_column(STAKES, "stake", money(*["0"] * 4)), STAKES.slice(0, 0)])
 def test_plan_round__pays_nothing_where_nothing_is_staked(tmp_path: Path, stakes: pa.Table) -> None:
     write(tmp_path, stakes=stakes)
-    stopped(NotDueError, 3, lambda: plan(tmp_path), "round 7: nothing to pay, all stakes are zero")
+    stopped(NothingToPayError, 3, lambda: plan(tmp_path), "round 7: nothing to pay, all stakes are zero")
 
 
 # ---------------------------------------------------------------------------------------------- bad input, exit 2

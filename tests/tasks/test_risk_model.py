@@ -1,5 +1,6 @@
-"""The risk model of a round: read where True Contribution asks for it, refused before any work where it is wrong."""
+"""The risk model of a round, and what was held before it: read where asked for, refused before any work where wrong."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,7 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from scoring.portfolio.problem import PortfolioTerms
+from tasks.inputs import RoundInputs, read_round
 from tasks.plan import RoundPlan, RoundRequest, plan_round
+from tasks.store import open_store
+from tasks.tournament import read_tournament
+from tasks.true_contribution import portfolio_facts
 from tests.tasks.fixtures import (
     FACTORS,
     TOURNAMENT,
@@ -91,3 +97,66 @@ def test_plan_round__names_the_covariance_among_the_inputs_and_takes_the_terms_i
     assert "rounds/7/factor_covariance.parquet" in found.inputs.hashes
     assert found.portfolio is not None
     assert not found.terms.rules.pays_true_contribution
+
+
+# What was held before -------------------------------------------------------------------------------------------
+
+
+STOCKS = sorted(UNIVERSE.column("id").to_pylist())
+HELD = pa.table({"id": [STOCKS[5], STOCKS[0], STOCKS[9]], "weight": [0.25, -0.5, 0.0]})
+
+
+def held(directory: Path, table: pa.Table | None, terms: PortfolioTerms | None) -> RoundInputs:
+    """The tiny round's inputs with a table of what is held, under some terms."""
+    store = open_store(write_round(directory, previous_portfolio=table))
+    return read_round(store, replace(read_tournament(store), portfolio=terms), 7)
+
+
+COSTLY = PortfolioTerms(turnover_cost=1.0)
+
+
+def test_read_round__orders_what_is_held_as_the_universe_and_has_0_for_the_rest(tmp_path: Path) -> None:
+    inputs = held(tmp_path, HELD, COSTLY)
+    assert inputs.previous_portfolio is not None
+    assert inputs.previous_portfolio.tolist() == [-0.5, 0, 0, 0, 0, 0.25, *[0] * (len(STOCKS) - 6)]
+    assert "rounds/7/previous_portfolio.parquet" in inputs.hashes
+
+
+def test_read_round__holds_nothing_where_no_table_says_so(tmp_path: Path) -> None:
+    inputs = held(tmp_path, None, COSTLY)
+    assert inputs.previous_portfolio is None
+    assert not [path for path in inputs.hashes if "previous" in path]
+
+
+@pytest.mark.parametrize("terms", [None, PortfolioTerms()], ids=["no_portfolio", "no_cost"])
+def test_read_round__leaves_what_is_held_unread_where_turnover_costs_nothing(
+    tmp_path: Path, terms: PortfolioTerms | None
+) -> None:
+    inputs = held(tmp_path, pa.table({"nonsense": [1]}), terms)
+    assert inputs.previous_portfolio is None
+    assert not [path for path in inputs.hashes if "previous" in path]
+
+
+@pytest.mark.parametrize(
+    ("table", "fragments"),
+    [
+        (HELD.drop(["weight"]), ["column weight is missing"]),
+        (with_value(HELD, "id", 1, "stock_77"), ["hold the universe's ids only", "1 not in it (stock_77)"]),
+        (with_value(HELD, "id", 1, STOCKS[5]), ["column id must name each only once", "row 1"]),
+        (with_value(HELD, "weight", 1, None), ["column weight must not be null, found null in row 1"]),
+        (with_value(HELD, "weight", 1, float("nan")), ["column weight must be finite, found nan in row 1"]),
+        (with_column(HELD, "capital", [1.0, 1.0, 1.0]), ["column capital"]),
+    ],
+    ids=["missing", "foreign", "twice", "null", "nan", "unknown"],
+)
+def test_read_round__refuses_what_is_held(tmp_path: Path, table: pa.Table, fragments: list[str]) -> None:
+    assert_refused(lambda: held(tmp_path, table, COSTLY), "rounds/7/previous_portfolio.parquet", *fragments)
+
+
+def test_portfolio_facts__hand_on_what_is_held(tmp_path: Path) -> None:
+    found = plan(tmp_path)
+    assert isinstance(found, RoundPlan)
+    inputs = held(tmp_path / "again", HELD, COSTLY)
+    facts = portfolio_facts(replace(found, inputs=inputs))
+    assert facts is not None
+    assert facts.previous is inputs.previous_portfolio

@@ -1,15 +1,17 @@
 """The tournament file: read exactly, or refused with the key, what was found and the nearest known word."""
 
 import hashlib
-from dataclasses import replace
+from dataclasses import fields, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scoring.portfolio.problem import PortfolioTerms
 from scoring.rounds import ScoreOptions, TrueContributionOptions
 from scoring.rulebook import builtin
+from scoring.weight_policies import WeightStep
 from tasks.store import open_store
 from tasks.tournament import Tournament, read_tournament
 from tests.tasks.fixtures import TOURNAMENT, assert_refused, without, write_round
@@ -25,7 +27,24 @@ BAD_TOURNAMENTS = {
     "unknown_rules_key": (TOURNAMENT.replace("clip", "clp"), "tournament.toml", "'clp' (did you mean 'clip'?)"),
     "unknown_policy": (
         TOURNAMENT + '[weights]\npolicy = "cap"\n',
-        'weights.policy must be one of "stake", found "cap"',
+        'weights.policy must be one of "stake", "equal", "log", "power", "cap_model", "cap_account", found "cap"',
+    ),
+    "weights_no_table": (
+        HEADER + "weights = 3\n" + RULES,
+        "weights must be a table [weights] or a list of tables",
+        "3",
+    ),
+    "weights_without_number": (
+        TOURNAMENT + '[weights]\npolicy = "cap_model"\n',
+        "weights: cap_model needs cap, a number above 0, found None",
+    ),
+    "weights_with_another_number": (
+        TOURNAMENT + '[weights]\npolicy = "power"\nexponent = "0.5"\ncap = "0.1"\n',
+        "weights.cap means nothing with the policy power; leave it out",
+    ),
+    "weights_large_cap": (
+        TOURNAMENT + '[[weights]]\npolicy = "cap_account"\ncap = 5\n',
+        "weights: cap of cap_account must be at most 1, found 5",
     ),
     "no_name": (without(TOURNAMENT, "name"), "name must be a string that is not empty, but it is missing"),
     "empty_name": (TOURNAMENT.replace('"tiny"', '""'), 'name must be a string that is not empty, found ""'),
@@ -111,6 +130,76 @@ def test_read_tournament__reads_the_portfolio_and_its_bags(tmp_path: Path) -> No
     found = tournament_of(tmp_path, text)
     assert found.portfolio == PortfolioTerms(2.0, cap=4.5, exposure_bound=None, neutral=("market", "sector"))
     assert found.true_contribution == TrueContributionOptions(bags=40, dropout=Decimal("0.25"), scaling="z_score")
+
+
+DEFAULTS: dict[str, Any] = {
+    "scores": ScoreOptions(),
+    "portfolio": PortfolioTerms(),
+    "true_contribution": TrueContributionOptions(),
+}
+OTHER_OPTIONS = {
+    "scores": (
+        "bags = 3",
+        'bag_fraction = "0.5"',
+        'bag_unit = "account"',
+        "target_buckets = false",
+        "pairwise = false",
+    ),
+    "portfolio": (
+        "risk_aversion = 7.5",
+        "leverage = 2.5",
+        "cap = 7.5",
+        "exposure_bound = 0.7",
+        "feature_bound = 0.7",
+        "feature_penalty = 0.7",
+        "turnover_cost = 0.7",
+        'neutral = ["market"]',
+        'solver = "module:function"',
+    ),
+    "true_contribution": (
+        "bags = 3",
+        'dropout = "0.25"',
+        "chunk = 3",
+        'scaling = "raw"',
+        'spread = "0.02"',
+        'flagged_share = "0.5"',
+    ),
+}
+
+
+@pytest.mark.parametrize(("table", "line"), [(table, line) for table, lines in OTHER_OPTIONS.items() for line in lines])
+def test_read_tournament__takes_every_option_from_the_file(tmp_path: Path, table: str, line: str) -> None:
+    name = line.partition(" ")[0]
+    found = tournament_of(tmp_path, f"{TOURNAMENT}[{table}]\n{line}\n")
+    options, default = getattr(found, table), DEFAULTS[table]
+    changed = [each.name for each in fields(default) if getattr(options, each.name) != getattr(default, each.name)]
+    assert changed == [name]
+
+
+def test_read_tournament__no_option_is_left_out_of_these_tests() -> None:
+    for table, default in DEFAULTS.items():
+        assert {line.partition(" ")[0] for line in OTHER_OPTIONS[table]} == {each.name for each in fields(default)}
+
+
+def test_read_tournament__reads_weights_in_their_order_and_exactly(tmp_path: Path) -> None:
+    assert tournament_of(tmp_path / "a", TOURNAMENT).weights == ()
+    assert tournament_of(tmp_path / "b", TOURNAMENT + '[weights]\npolicy = "stake"\n').weights == (WeightStep("stake"),)
+    steps = """
+[[weights]]
+policy = "log"
+scale = "2.5"
+[[weights]]
+policy = "power"
+exponent = 0.1
+[[weights]]
+policy = "cap_account"
+cap = "0.05"
+"""
+    assert tournament_of(tmp_path / "c", TOURNAMENT + steps).weights == (
+        WeightStep("log", Decimal("2.5") * 10**18),
+        WeightStep("power", Decimal("0.1")),
+        WeightStep("cap_account", Decimal("0.05")),
+    )
 
 
 def test_terms_of_portfolio__only_where_they_are_asked_for_or_paid_on(tmp_path: Path) -> None:

@@ -73,6 +73,46 @@ def test_plan_round__a_score_that_nobody_at_risk_chose_may_be_missing(tmp_path: 
     assert plan(tmp_path, tournament=CHOSEN, features=None, stakes=unstaked_wants_fnc).sources
 
 
+NUMERAI = 'name = "mine"\ncurrency = "NMR"\ndecimals = 18\nrulebook = "numerai"\n'
+OFFERED = 500  # numerai:R485 offers corr and tc
+
+
+def offered(root: Path, tournament: str = NUMERAI, **tc: list[str]) -> Path:
+    """Writes a round without a risk model, whose rules offer True Contribution."""
+    stakes = choosing(corr_multiplier=["1"] * 4, **tc)
+    universe = TABLES["universe"].select(["id"])
+    return write_round(
+        root / "data", OFFERED, tournament=tournament, universe=universe, factor_covariance=None, stakes=stakes
+    )
+
+
+@pytest.mark.parametrize("tc", [{}, {"tc_multiplier": ["0", "0", "0", "3"]}], ids=["no_column", "chosen_without_stake"])
+def test_resolve__true_contribution_that_is_on_offer_but_not_chosen_asks_for_no_risk_model(
+    tmp_path: Path, tc: dict[str, list[str]]
+) -> None:
+    found = resolve_in_process(offered(tmp_path, **tc), tmp_path / "out", OFFERED)
+    assert found.manifest.facts["statuses"] == {"scored": 3, "unstaked": 1}
+    assert "true_contribution" not in found.manifest.facts
+    assert not any("factor_covariance" in path for path in found.manifest.inputs)
+
+
+@pytest.mark.parametrize(
+    ("tournament", "tc"),
+    [
+        (NUMERAI, {"tc_multiplier": ["0", "0.5", "0", "0"]}),
+        (NUMERAI + "[portfolio]\n", {}),
+        (TOURNAMENT.replace("mmc =", "tc_raw ="), {}),
+        (CHOSEN.replace('fnc = ["0", "1"]', 'tc_raw = "any"'), {"tc_raw_multiplier": ["0", "0.5", "0", "0"]}),
+    ],
+    ids=["chosen", "portfolio", "fixed", "raw_chosen"],
+)
+def test_plan_round__true_contribution_that_is_paid_or_asked_for_needs_a_risk_model(
+    tmp_path: Path, tournament: str, tc: dict[str, list[str]]
+) -> None:
+    request = RoundRequest(str(offered(tmp_path, tournament, **tc)), str(tmp_path / "out"), OFFERED)
+    assert_refused(lambda: plan_round(request, LATER), f"rounds/{OFFERED}/factor_covariance.parquet: no such file")
+
+
 def test_resolve__a_round_whose_submissions_are_all_refused_names_codes_and_an_example(tmp_path: Path) -> None:
     broken = {f"{model}.csv": b"id,prediction\n" for model in MODELS} | {f"{model}.parquet": None for model in MODELS}
     write_round(tmp_path / "data", submissions=broken)

@@ -1,12 +1,18 @@
 """One participant, his own file and what is published: every bit comes out again, or what does not is named."""
 
+import math
+import statistics
+from collections.abc import Callable
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import norm, rankdata
 
 from scoring.errors import OperatorError
 from scoring.published import SCORE_KEYS
@@ -176,22 +182,113 @@ def test_verify_submission__a_changed_price_moves_the_score_that_follows_from_it
     assert named(found) & set(LOCAL) == {score}
 
 
-def test_verify_submission__true_contribution_is_a_product_with_its_published_price(out: Path, tmp_path: Path) -> None:
-    def with_price(table: pa.Table) -> pa.Table:
-        at = table.schema.get_field_index("tc_price")
-        return table.set_column(at, table.schema.field(at), pa.array([0.001 * stock for stock in range(20)]))
+# A round that pays on True Contribution ------------------------------------------------------------------------------
 
-    tamper(out, "meta_model", with_price, restate=True)
-    options = {"scaling": "raw", "spread": "0.04", "bags": 1, "centre": 0.0, "factor": 1.0}
-    edit_manifest(out, lambda content: content.update(true_contribution=options))
+
+@pytest.fixture(scope="module")
+def solved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return published_round.publish(tmp_path_factory.mktemp("solved"), published_round.TRUE_CONTRIBUTION)[1]
+
+
+def column(out: Path, table: str, name: str, by: str = "model") -> dict[str, Any]:
+    """A column of a published table by the row's own name."""
+    rows = pq.ParquetFile(table_file(out, table)).read().to_pydict()
+    return dict(zip(rows[by], rows[name], strict=True))
+
+
+def product_with_price(out: Path, seed: int) -> float:
+    """Φ⁻¹(rank)·price of a submission, by scipy alone."""
+    file, price = submission(seed).to_pydict(), column(out, "meta_model", "tc_price", by="id")
+    gaussian = norm.ppf((rankdata(file["prediction"]) - 0.5) / len(price))
+    return math.fsum(value * price[stock] for stock, value in zip(file["id"], gaussian, strict=True))
+
+
+@pytest.mark.parametrize(("model", "seed"), [(UNSTAKED, 0), (SCORED, 1)])
+def test_verify_submission__recomputes_true_contribution_of_a_round_that_pays_on_it(
+    solved: Path, tmp_path: Path, model: str, seed: int
+) -> None:
+    found = verified(solved, own_submission(tmp_path, seed), model)
+    assert found.problems == ()
+    own = {key: float(value) for key, value in recomputed(found, model).items()}
+    assert set(own) == {*LOCAL, "tc", "tc_raw"}
+    raw, tc = (column(solved, "scores", key) for key in ("tc_raw", "tc"))
+    assert (own["tc_raw"], own["tc"]) == (raw[model], tc[model])
+    expected = product_with_price(solved, seed)
+    assert abs(expected) > 1e-3
+    assert own["tc_raw"] == pytest.approx(expected, rel=0, abs=1e-12)
+    on_time = [value for value in raw.values() if value is not None]
+    scale = 0.04 / math.sqrt(math.fsum(value * value for value in on_time) / len(on_time))
+    assert own["tc"] == pytest.approx(expected * scale, rel=0, abs=1e-11)
+
+
+def test_verify_submission__recomputes_the_payout_on_true_contribution(solved: Path, tmp_path: Path) -> None:
+    found = verified(solved, own_submission(tmp_path))
+    stake, factor, corr, tc, payout, burn = (
+        Fraction(column(solved, "ledger", name)[SCORED])
+        for name in ("at_risk", "factor", "corr", "tc", "payout", "burn")
+    )
+    due = stake * factor * (corr / 100 + tc / 5)
+    assert abs(tc / 5) > abs(corr / 100)
+    assert abs(due) < stake / 20
+    assert payout - burn == Fraction(int(due * 10**18), 10**18)
+    assert any(
+        line.startswith(f"model {SCORED}: payout {Decimal(int(payout * 10**18)).scaleb(-18):f},")
+        for line in found.checked
+    )
+
+
+@pytest.mark.parametrize("scaling", ["raw", "z_score"])
+def test_verify_submission__recomputes_true_contribution_however_it_is_scaled(tmp_path: Path, scaling: str) -> None:
+    rules = f'{published_round.TRUE_CONTRIBUTION}scaling = "{scaling}"\n'
+    _, out = published_round.publish(tmp_path, rules)
     found = verified(out, own_submission(tmp_path))
-    assert named(found) >= {"tc", "tc_raw"}
-    value = float(next(line for line in found.problems if ": tc_raw: " in line).split()[-1])
-    tamper(out, "scores", with_cell("tc_raw", SCORED, value), restate=True)
-    tamper(out, "scores", with_cell("tc", SCORED, value), restate=True)
-    found = verified(out, own_submission(tmp_path))
-    assert not named(found) & {"tc", "tc_raw"}
-    assert recomputed(found)["tc"] == recomputed(found)["tc_raw"]
+    assert found.problems == ()
+    raw = [value for value in column(out, "scores", "tc_raw").values() if value is not None]
+    centre, spread = (statistics.fmean(raw), statistics.pstdev(raw)) if scaling == "z_score" else (0.0, 0.04)
+    expected = (product_with_price(out, 1) - centre) * 0.04 / spread
+    assert float(recomputed(found)["tc"]) == pytest.approx(expected, rel=0, abs=1e-11)
+
+
+SOLVED_CHANGES: dict[str, tuple[str, Callable[[pa.Table], pa.Table], set[str]]] = {
+    "score_tc": ("scores", with_cell("tc", SCORED, lambda value: value + 1e-12), {"tc"}),
+    "score_tc_raw": ("scores", with_cell("tc_raw", SCORED, lambda value: value + 1e-12), {"tc_raw"}),
+    "ledger_tc": ("ledger", with_cell("tc", SCORED, lambda value: value + Decimal("1e-12")), {"tc"}),
+    "ledger_payout": ("ledger", with_cell("payout", SCORED, lambda paid: paid + ATOM), {"payout"}),
+    "price": (
+        "meta_model",
+        with_cell("tc_price", "stock_03", lambda value: value + 1e-6, by="id"),
+        {"tc", "tc_raw", "raw_rate", "payout"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SOLVED_CHANGES)
+def test_verify_submission__a_change_to_what_true_contribution_pays_is_named(
+    solved: Path, tmp_path: Path, case: str
+) -> None:
+    table, change, expected = SOLVED_CHANGES[case]
+    out = copy(solved, tmp_path)
+    tamper(out, table, change, restate=True)
+    found = named(verified(out, own_submission(tmp_path)))
+    assert found >= expected
+    assert found & {*LOCAL, "tc", "tc_raw"} == expected & {"tc", "tc_raw"}
+
+
+@pytest.mark.parametrize("key", ["centre", "factor"])
+def test_verify_submission__a_changed_scaling_of_true_contribution_is_named(
+    solved: Path, tmp_path: Path, key: str
+) -> None:
+    out = copy(solved, tmp_path)
+    edit_manifest(out, lambda content: content["true_contribution"].update({key: 0.5}))
+    found = named(verified(out, own_submission(tmp_path)))
+    assert found >= {"tc", "payout"}
+    assert not found & {*LOCAL, "tc_raw"}
+
+
+def test_verify_submission__a_changed_prediction_changes_true_contribution(solved: Path, tmp_path: Path) -> None:
+    found = named(verified(solved, changed_submission(tmp_path)))
+    assert found >= {"submission_digest", "tc", "tc_raw", "raw_rate"}
+    assert found & {"payout", "burn"}
 
 
 # Files that are refused, missing, or nobody's ----------------------------------------------------------------------
