@@ -6,12 +6,14 @@ single worker (units would wait for ever), worker processes that outlive the com
 address that Dask answers with pages of tracebacks, from each worker its own: it ends in one line.
 """
 
+import asyncio
 import importlib
 import logging
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -20,10 +22,11 @@ from typing import Any
 import dask
 import yaml
 from distributed import Client, LocalCluster
-from distributed.comm import get_address_host_port
+from distributed.comm import connect, get_address_host_port
 from distributed.security import Security
 
 from infra.errors import InfraError, one_line
+from infra.question import Question
 from infra.settings import Settings
 
 _SPEC_KEYS = {"cluster_class", "cluster_kwargs", "dask_config"}
@@ -43,10 +46,11 @@ class ClusterSpec:
         """Starts the cluster.
 
         Args:
-            settings: with the number of workers, or None for what the spec says, and whether they offer a GPU.
+            settings: with the number of workers, or None for what the spec says; whether they offer a GPU; the limit.
 
         Raises:
-            InfraError: the class cannot be imported, refuses its arguments, does not start, or is no cluster.
+            InfraError: the class cannot be imported, refuses its arguments, does not start within the limit, or is no
+                cluster.
         """
         module, _, name = self.cluster_class.rpartition(".")
         chosen: dict[str, Any] = {} if settings.workers is None else {"n_workers": settings.workers}
@@ -55,7 +59,8 @@ class ClusterSpec:
         try:
             kind = getattr(importlib.import_module(module), name)
             quiet = {"silence_logs": logging.CRITICAL} if kind is LocalCluster else {}
-            cluster = kind(**{**quiet, **self.cluster_kwargs, **chosen})
+            start = partial(kind, **{**quiet, **self.cluster_kwargs, **chosen})
+            cluster = Question(start, settings.cluster_start_limit_s).answer()
         except Exception as error:  # whatever a class of the operator's choice raises
             raise InfraError(f"cluster {self.cluster_class}: {one_line(error)}") from error
         if not (hasattr(cluster, "scheduler_address") and hasattr(cluster, "__exit__")):
@@ -137,10 +142,12 @@ def _interrupts_wait() -> Iterator[None]:
 
 
 def _connect(address: Any, settings: Settings) -> Client:
+    where = settings.scheduler or f"cluster {settings.cluster!r}"
     if settings.scheduler is not None:
         _check_address(settings.scheduler)
-    where = settings.scheduler or f"cluster {settings.cluster!r}"
     try:
+        if settings.scheduler is not None:
+            _greet(settings.scheduler, settings.connect_limit_s)
         client = Client(address, timeout=settings.connect_limit_s, name="stakeweight")
     except OSError as error:  # TimeoutError included
         raise InfraError(f"no scheduler answered at {where} within {settings.connect_limit_s:g} s") from error
@@ -173,3 +180,18 @@ def _check_address(address: str) -> None:
         raise InfraError(f"{needs}: {one_line(error)}") from error
     if context is None:
         raise InfraError(needs)
+
+
+def _greet(address: str, limit_s: float) -> None:
+    """Returns when a scheduler has answered at the address; Dask's own limit ends with the connection, not the answer.
+
+    Raises:
+        OSError: nobody answered within the limit (TimeoutError included).
+    """
+
+    async def greet() -> None:
+        arguments = Security().get_connection_args("client")
+        comm = await asyncio.wait_for(connect(address, timeout=limit_s, **arguments), limit_s)
+        await comm.close()
+
+    asyncio.run(greet())

@@ -42,6 +42,7 @@ QUIET_AND_OFFLINE = {
     "PREFECT_TELEMETRY_ENABLE_RESOURCE_METRICS": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # what the server says while its data base is away
 }
 # Prefect records each state of each task in a transaction of its own, keeps all events and looks for automations to
 # trigger. In batches, and with states only, 120 tasks cost the API 0.9 s of processor time instead of 4 s.

@@ -32,9 +32,12 @@ class Settings(BaseSettings):
         workers: worker processes of a started cluster; default: what the cluster's file says, else one a core.
         gpu: solve portfolios on workers that offer the resource GPU; a cluster started here offers it itself.
         connect_limit_s: seconds in which a scheduler must answer and show its first worker.
+        cluster_start_limit_s: seconds in which a cluster that the run starts must stand; on other machines, their queue
+            or image counts.
         api_start_limit_s: seconds in which the embedded Prefect API must start; 14 s were measured for the first
             start on a machine, which creates the database, and 4 s for the later ones.
         unit_limit_s: seconds for which one unit of work may keep the whole run waiting.
+        rounds_in_flight: rounds of a backfill that are scored side by side; memory grows with them, not with history.
         prefect_api_url: a running Prefect API; without one the run starts its own.
     """
 
@@ -47,8 +50,10 @@ class Settings(BaseSettings):
     workers: PositiveInt | None = None
     gpu: bool = False
     connect_limit_s: PositiveFloat = 30.0
+    cluster_start_limit_s: PositiveFloat = 300.0
     api_start_limit_s: PositiveFloat = 120.0
     unit_limit_s: PositiveFloat = 600.0
+    rounds_in_flight: PositiveInt = 4
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
 
 

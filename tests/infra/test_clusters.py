@@ -1,5 +1,6 @@
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -182,3 +183,36 @@ def test_open_cluster__a_failed_start_is_one_line_and_leaves_no_process(
     assert "\n" not in str(caught.value)
     assert not _children() - before
     assert capfd.readouterr() == ("", "")  # neither the driver nor a worker shows a traceback of its own
+
+
+def test_open_cluster__does_not_wait_for_ever_for_a_listener_that_says_nothing() -> None:
+    """As a stopped scheduler process does, or the end of a tunnel: the connection stands, the answer never comes."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        settings = Settings(scheduler=address, connect_limit_s=1)
+        started = time.monotonic()
+        with pytest.raises(InfraError, match=f"no scheduler answered at {address} within 1 s"), open_cluster(settings):
+            pass
+        assert time.monotonic() - started < 10
+
+
+def test_open_cluster__does_not_wait_for_ever_for_a_cluster_that_does_not_start(tmp_path: Path) -> None:
+    """As one on other machines does whose program never says that it is there."""
+    file = tmp_path / "cluster.yaml"
+    file.write_text("cluster_class: tests.infra.test_clusters.Silent\n")
+    started = time.monotonic()
+    with (
+        pytest.raises(InfraError, match=r"cluster tests.infra.test_clusters.Silent: no answer within 1 s$"),
+        open_cluster(Settings(cluster=str(file), cluster_start_limit_s=1)),
+    ):
+        pass
+    assert time.monotonic() - started < 10
+
+
+class Silent:
+    """A cluster that never stands."""
+
+    def __init__(self) -> None:
+        threading.Event().wait(60)
