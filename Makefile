@@ -3,17 +3,20 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test lint types contract bench lock clean
+.PHONY: help demo test cluster-test fault-test lint types contract bench bench-backfill lock clean
 
 help:
-	@echo "demo      score and pay a synthetic tournament into demo/"
-	@echo "test      all tests, on two processes"
-	@echo "lint      ruff, style and format"
-	@echo "types     mypy, strict"
-	@echo "contract  who may import whom"
-	@echo "bench     ratios against the reference implementations"
-	@echo "lock      resolve requirements.lock anew from pyproject.toml"
-	@echo "clean     remove what the targets above made"
+	@echo "demo            score and pay a synthetic tournament into demo/"
+	@echo "test            all tests that need no services, on two processes"
+	@echo "cluster-test    a small company's cluster on loopback: PostgreSQL, Prefect, Dask over TLS, S3, a browser"
+	@echo "fault-test      the same services killed, stopped and filled up while they work"
+	@echo "lint            ruff, style and format"
+	@echo "types           mypy, strict"
+	@echo "contract        who may import whom"
+	@echo "bench           ratios against the reference implementations"
+	@echo "bench-backfill  100 rounds of 1000 models; a quarter of an hour"
+	@echo "lock            resolve requirements.lock anew from pyproject.toml"
+	@echo "clean           remove what the targets above made"
 
 # The lock holds every version, so the project itself is installed without resolving anything.
 $(READY): requirements.lock pyproject.toml
@@ -29,6 +32,15 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
+# Both install Debian's postgresql and chromium where they are missing and may be installed; else they say so.
+cluster-test: $(READY)
+	$(BIN)/python -m tests.services.needed --install
+	$(BIN)/python -m pytest -m services
+
+fault-test: $(READY)
+	$(BIN)/python -m tests.services.needed --install
+	$(BIN)/python -m pytest -m faults -n 2 --dist loadfile
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,6 +53,9 @@ contract: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+bench-backfill: $(READY)
+	$(BIN)/python -m benchmarks.bench_backfill
 
 # In an environment of its own, so that nothing gets in that was merely tried out. torch is named without the suffix
 # of one build, and the CUDA libraries that come with another build are left out: pip adds what the machine needs.
