@@ -1,4 +1,4 @@
-"""Runs every benchmark and prints one table each."""
+"""Runs every benchmark but that of a backfill, which takes an hour, and prints their tables."""
 
 from benchmarks import bench_ingest, bench_resolve, bench_scoring, bench_true_contribution
 from benchmarks.machine import describe

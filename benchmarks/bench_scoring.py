@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numerai_tools import scoring as tools
 
-from benchmarks.machine import on_all_cores, print_table, seconds
+from benchmarks.machine import on_all_cores, print_table, resident, seconds
 from scoring.bags import bag_weights
 from scoring.contribution import bag_price, contribution, mean_price, mmc, mmc_bagged
 from scoring.correlation import corr, corr_reference, reference
@@ -116,12 +116,6 @@ def measure_memory() -> float:
     four_scores(facts, ranks)
     bagged(facts, ranks)
     return (resident("VmHWM") - before) / (MODELS * STOCKS)
-
-
-def resident(key: str) -> int:
-    """Returns this process's resident memory in bytes: VmRSS now, VmHWM at its peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What every benchmark needs: the machine's name, a clock, two threads, a printed table."""
+"""What every benchmark needs: the machine's name, a clock, the memory in use, two threads, a printed table."""
 
 import os
 import platform
@@ -29,6 +29,12 @@ def seconds(work: Callable[[], Any], times: int = 3) -> float:
         work()
         best = min(best, time.perf_counter() - start)
     return best
+
+
+def resident(key: str) -> int:
+    """Returns this process's resident memory in bytes: VmRSS now, VmHWM at its peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 
 def on_all_cores(function: Callable[[S], T], items: Iterable[S]) -> list[T]:
