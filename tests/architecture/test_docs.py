@@ -1,10 +1,11 @@
-"""docs/files.md says what the code says: its example is read by the code, and no key, code or table is left out."""
+"""docs/files.md and the examples say what the code says: the code reads them, and no key, code or table is left out."""
 
 import ast
 import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tests.tasks.fixtures import write_round
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
+TC_EXAMPLE = ROOT / "examples" / "tournament_tc.toml"
 OPTIONS = {"scores": ScoreOptions, "portfolio": PortfolioTerms, "true_contribution": TrueContributionOptions}
 EVERY_OPTION = [f"{table}.{field.name}" for table, options in OPTIONS.items() for field in fields(options)]
 REFUSING = {"Refused", "Rejection", "_refuse_rows"}
@@ -109,3 +111,19 @@ def test_files_md__every_published_column_is_named(table: str) -> None:
 def test_files_md__every_setting_has_its_row() -> None:
     named = {PREFIX + name.upper() for name in Settings.model_fields if name != "prefect_api_url"}
     assert named | {"PREFECT_API_URL"} <= set(_first_cells(_section("Environment variables")))
+
+
+def test_tournament_tc_toml__its_options_are_the_defaults_it_says_they_are(tmp_path: Path) -> None:
+    tournament = read_tournament(open_store(tmp_path), TC_EXAMPLE)
+    assert tournament.portfolio == PortfolioTerms()
+    assert tournament.true_contribution == TrueContributionOptions()
+    assert tournament.scores == ScoreOptions()
+    payout = tournament.rulebook.at(1).payout
+    assert payout is not None
+    assert dict(payout) == {"corr": Decimal("0.5"), "tc": Decimal("1.0")}
+
+
+def test_tournament_tc_toml__leaves_no_option_of_true_contribution_out() -> None:
+    example = tomllib.loads(TC_EXAMPLE.read_text(encoding="utf-8"))
+    for table in ("portfolio", "true_contribution"):
+        assert sorted(example[table]) == sorted(field.name for field in fields(OPTIONS[table]))
