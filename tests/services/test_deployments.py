@@ -81,7 +81,10 @@ def test_resolve_due__with_a_tournament_that_is_not_there_fails_and_says_so(
 ) -> None:
     run = services.prefect.run_deployment("resolve-due/resolve-due", data=services.store.location("nowhere"))
     assert run["state_type"] == "FAILED"
-    assert "nowhere/tournament.toml: there is no such file" in services.prefect.said(run["id"])
+    deadline = time.monotonic() + 30  # logs come in batches, and may come after the state
+    while not (said := services.prefect.said(run["id"])) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert "nowhere/tournament.toml: there is no such file" in said
 
 
 @contextmanager
