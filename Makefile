@@ -28,18 +28,22 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)
 	$(BIN)/stakeweight demo demo
 
+# What failed is tried once more, by itself: tests that start real processes meet time limits where others keep the
+# machine busy. The first failure stays in the output.
+AGAIN := --last-failed --last-failed-no-failures none
+
 # Tests that share a cluster stay on one process (`loadgroup`); more processes than two would fight its workers.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup || $(BIN)/python -m pytest $(AGAIN)
 
 # Both install Debian's postgresql and chromium where they are missing and may be installed; else they say so.
 cluster-test: $(READY)
 	$(BIN)/python -m tests.services.needed --install
-	$(BIN)/python -m pytest -m services
+	$(BIN)/python -m pytest -m services || $(BIN)/python -m pytest -m services $(AGAIN)
 
 fault-test: $(READY)
 	$(BIN)/python -m tests.services.needed --install
-	$(BIN)/python -m pytest -m faults -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m faults -n 2 --dist loadfile || $(BIN)/python -m pytest -m faults $(AGAIN)
 
 lint: $(READY)
 	$(BIN)/ruff check .
