@@ -101,7 +101,7 @@ def settle_in_order(
                 slot = Slot(start.request.round, start)
                 in_flight[slot.number] = slot, begin_scoring(slot)
             slot, scored = in_flight.pop(number, (Slot(number, None), _nothing))
-            outcome, lost = _settle(book, _wait(slot, scored) or lost)
+            outcome, lost = _settle(book, _wait(slot, scored) or lost, lost)
             _show(outcome, slot.shown)
             lines.append(line_of(outcome))
             shown.step()
@@ -157,12 +157,14 @@ def _wait(slot: Slot, scored: Callable[[], None]) -> Found | None:
         slot.start = slot.found = None
 
 
-def _settle(book: Backfill, found: Found | None) -> tuple[Outcome, LostSchedulerError | None]:
-    """Settles the next round; with its error where the scheduler is gone, so that no other round is begun in vain.
+def _settle(
+    book: Backfill, found: Found | None, lost: LostSchedulerError | None
+) -> tuple[Outcome, LostSchedulerError | None]:
+    """Settles the next round; with the error that the scheduler is gone, once it is, so that none is begun in vain.
 
     A function of its own, because what is found must not outlive it: a failed run keeps its frames until it is told.
     """
-    return book.settle(found), found if isinstance(found, LostSchedulerError) else None
+    return book.settle(found), found if isinstance(found, LostSchedulerError) else lost
 
 
 def _show(outcome: Outcome, shown: Steps) -> None:
