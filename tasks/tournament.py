@@ -115,7 +115,20 @@ def read_tournament(store: Store, override: Path | None = None) -> Tournament:
         raise OperatorError(f"{error}; a tournament needs one") from error
     except OSError as error:
         raise OperatorError(f"{origin}: cannot be read: {error.strerror}") from error
-    top = parse_toml(data, origin)
+    return tournament_of(parse_toml(data, origin), store, hashlib.sha256(data).hexdigest())
+
+
+def tournament_of(top: Section, store: Store, digest: str) -> Tournament:
+    """Returns the tournament that a file's content describes.
+
+    Args:
+        top: the content.
+        store: the tournament's data, which may hold transfers.
+        digest: hexadecimal SHA-256 that stands for the content.
+
+    Raises:
+        OperatorError: a key is unknown, missing or wrong.
+    """
     top.check_keys(_KEYS)
     decimals = top.whole("decimals", (0, MAX_DECIMALS))
     return Tournament(
@@ -128,7 +141,7 @@ def read_tournament(store: Store, override: Path | None = None) -> Tournament:
         scores=_score_options(top.section("scores")),
         portfolio=_portfolio_terms(top.section("portfolio")) if "portfolio" in top.values else None,
         true_contribution=_true_contribution_options(top.section("true_contribution")),
-        hash=hashlib.sha256(data).hexdigest(),
+        hash=digest,
     )
 
 
