@@ -28,6 +28,7 @@ for command in (
     commands.resolve,
     commands.backfill,
     commands.score,
+    commands.experiment,
     commands.verify,
     commands.synthetic,
     operations.doctor,

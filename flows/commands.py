@@ -127,6 +127,32 @@ def score(
     print_scores(number, scores, as_json=as_json)
 
 
+def experiment(
+    file: Annotated[Path, typer.Argument(help="The experiment: rounds, variants, attacks; see docs/lab.md.")],
+    data: Annotated[str | None, typer.Option(help="Use this tournament in place of the file's.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the report and the tables go; default: experiments/<name of the file>.")
+    ] = None,
+    scheduler: Scheduler = None,
+    cluster: Cluster = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare mechanisms on history, attack them, and write a report."""
+    from flows.render_experiment import print_findings
+    from tasks.lab.laboratory import open_laboratory
+
+    settings = settings_of(scheduler=scheduler, cluster=cluster, workers=workers)
+    folder = out or Path("experiments") / file.stem
+    open_laboratory(file, folder, data)  # a mistake is told before anything starts
+    from flows.experiment import experiment as flow
+    from flows.session import open_session
+
+    with open_session(settings):
+        findings = flow(str(file), str(folder), data)
+    print_findings(findings, folder, as_json=as_json)
+
+
 def verify(
     out: Published,
     number: Number,

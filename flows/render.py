@@ -6,9 +6,10 @@ against: a model named `[/b]`, at which the command ends as a bug after the roun
 
 import json
 import sys
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -38,7 +39,9 @@ def print_resolution(resolution: Resolution, *, as_json: bool) -> None:
         screen.print(f"{what} was published before from the same inputs; nothing to do")
         return
     currency = plain(manifest.facts["currency"])
-    _print_summary(screen, resolution.summary, currency, f"{plain(manifest.facts['tournament'])}: {what}")
+    screen.print(f"{plain(manifest.facts['tournament'])}: {what}", style="bold", highlight=False)
+    _print_totals(screen, resolution.summary, currency, manifest.facts.get("rules", {}))
+    _print_models(screen, resolution.summary, currency)
     for output in manifest.outputs.values():
         screen.print(f"  {plain(output['path'])}  {output['rows']} rows", soft_wrap=True)
 
@@ -70,13 +73,21 @@ def print_findings(findings: Findings, *, as_json: bool) -> None:
     )
 
 
-def _print_summary(screen: Console, summary: RoundSummary, currency: str, title: str) -> None:
+def _print_totals(screen: Console, summary: RoundSummary, currency: str, rules: Mapping[str, Any]) -> None:
+    """Prints the totals; what was withheld or netted where the rules can do so."""
     statuses = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
-    screen.print(title, style="bold", highlight=False)
     screen.print(f"  models   {summary.models}: {statuses}", highlight=False)
-    for name, amount in (("at risk", summary.at_risk), ("paid", summary.payout), ("burned", summary.burn)):
+    amounts = [("at risk", summary.at_risk), ("paid", summary.payout), ("burned", summary.burn)]
+    if rules.get("adjust"):
+        amounts.insert(2, ("withheld", summary.gross_payout - summary.payout))
+    if rules.get("net_opposites"):
+        amounts.insert(1, ("netted", summary.netted))
+    for name, amount in amounts:
         screen.print(f"  {name:<8} {amount:f} {currency}", highlight=False)
     screen.print(f"  factor   {summary.factor}", highlight=False)
+
+
+def _print_models(screen: Console, summary: RoundSummary, currency: str) -> None:
     lines = (*summary.best, *reversed(summary.worst))
     keys = [key for key in SHOWN_SCORES if any(line.scores.get(key) is not None for line in lines)]
     names = [plain(line.model) for line in lines]

@@ -17,6 +17,19 @@ from flows.calls import Needs
 from flows.runtime import Unit, UnitRunner, finish, gather, map_units, run_unit
 from flows.session import current_session
 from scoring.true_contribution import TrueContribution
+from scoring.weight_policies import EXAMPLE
+from tasks.alike import (
+    Alike,
+    benchmark_example,
+    counted_of,
+    example_correlations,
+    examples_of,
+    families_of,
+    find_edges,
+    merged,
+    netting_families,
+    thresholds_of,
+)
 from tasks.conclude import Resolution, Work, conclude
 from tasks.ingest import Block, Receipt, Source, cut_blocks, ingest_block, receipts_of
 from tasks.meta_models import (
@@ -83,26 +96,28 @@ def carry_out(plan: RoundPlan, shown: Steps, published: TrueContribution | None 
     shown.step()
     all_receipts = [r for block in receipts for r in block]
     dropout = None if plan.portfolio is None else plan.tournament.true_contribution
+    benchmarks, benchmark, benchmark_receipts = _benchmark(plan)
+    alike = _alike(plan, blocks, receipts, benchmarks)
     policy = plan.tournament.weights
-    weights = weigh(all_receipts, plan.inputs.stakes, plan.inputs.round.seed, options, dropout, policy)
+    weights = weigh(all_receipts, plan.inputs.stakes, plan.inputs.round.seed, options, dropout, policy, alike)
     parts = [weights.of([r.model for r in block if r.digest is not None]) for block in receipts]
-    benchmark, benchmark_receipts = _benchmark(plan)
-    merged = _merged(plan, blocks, parts)
+    sums = _merged(plan, blocks, parts)
     shown.step()
-    bags = map_units(price_bag, range(options.bags), merged, targets)
+    bags = map_units(price_bag, range(options.bags), sums, targets)
     facts = RoundFacts(targets, plan.inputs.features, options, weights.others)
-    solved = _true_contribution(plan, merged)
+    solved = _true_contribution(plan, sums)
     taken = solved if solved is None or published is None else within_tolerance(solved, published)
     bag_results = gather(bags, "bags")
     shown.step()
-    vectors = run_unit(vectors_of_round, facts, merged, bags, benchmark, taken)
+    vectors = run_unit(vectors_of_round, facts, sums, bags, benchmark, taken)
     public = run_unit(vectors_to_publish, vectors)
     scored = [run_unit(score, block, part, vectors) for block, part in zip(blocks, parts, strict=True)]
     pairs = map_units(score_pairs, range(len(blocks)), blocks, parts) if options.pairwise else []
     columns = gather(scored, "scores")
     columns += merge_pairs(parts, gather(pairs, "pairs")) if pairs else []
     shown.step()
-    return Work(all_receipts, benchmark_receipts, columns, public.small(), bag_results, weights.draws, taken, solved)
+    found = (all_receipts, benchmark_receipts, columns, public.small(), bag_results, weights.draws, taken, solved)
+    return Work(*found, netting_families(plan.terms.rules, alike))
 
 
 def _ingest(
@@ -137,12 +152,33 @@ def _true_contribution(plan: RoundPlan, merged: Unit[BlockSums]) -> TrueContribu
     return run_unit(merge_chunks, solved, portfolio, facts).small()
 
 
-def _benchmark(plan: RoundPlan) -> tuple[Unit[Vector] | None, list[Receipt]]:
+def _alike(
+    plan: RoundPlan,
+    blocks: Sequence[Unit[Block]],
+    receipts: Sequence[tuple[Receipt, ...]],
+    benchmarks: Unit[Block] | None,
+) -> Alike:
+    """Finds who is alike and who is near an example, where the weights or the rules ask."""
+    steps, asked = plan.tournament.weights, thresholds_of(plan.tournament.weights, plan.terms.rules)
+    families = {}
+    if asked:
+        counted = [counted_of(block, plan.inputs.stakes) for block in receipts]
+        edges = gather(map_units(find_edges, range(len(blocks)), blocks, counted, asked[0]), "families")
+        models = [r.model for block in receipts for r in block if r.digest is not None]
+        families = families_of(models, edges, asked)
+    example = {}
+    for name in examples_of(steps, plan.inputs.example):
+        ranks = plan.inputs.example if name == EXAMPLE else run_unit(benchmark_example, benchmarks, name)
+        example[name] = merged(gather(map_units(example_correlations, blocks, ranks), "example"))
+    return Alike(plan.inputs.standings, families, example)
+
+
+def _benchmark(plan: RoundPlan) -> tuple[Unit[Block] | None, Unit[Vector] | None, list[Receipt]]:
     """Makes the benchmark models' meta model, where the round has any."""
     stakes = plan.inputs.benchmark_stakes
     if stakes is None:
-        return None, []
+        return None, None, []
     block = run_unit(ingest_block, plan.benchmarks, plan.data, plan.inputs.universe.ids)
     model = run_unit(benchmark_meta_model, block, stakes)
     finish([model], "benchmark models")
-    return model, list(run_unit(receipts_of, block).small())
+    return block, model, list(run_unit(receipts_of, block).small())

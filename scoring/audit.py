@@ -1,8 +1,10 @@
 """The audit: an independent check of a ledger, run before it is published and by whoever verifies it.
 
-It shares no arithmetic with `scoring.payouts`: every row is recomputed from its own columns in rational
-numbers, then the sums are compared. It returns all problems, not the first. The failure guarded against: a
-wrong ledger that is paid because the code that made it is the only code that ever looked at it.
+It shares no arithmetic with `scoring.payouts` and `scoring.payout_policies`: every row is recomputed from its own
+columns in rational numbers, the steps of `Rules.adjust` by account, then the sums are compared. Where a step is the
+operator's own function, what it paid is his word; all else is checked. It returns all problems, not the first. The
+failure guarded against: a wrong ledger that is paid because the code that made it is the only code that ever looked at
+it.
 """
 
 from collections.abc import Iterator
@@ -10,8 +12,9 @@ from fractions import Fraction
 from typing import get_args
 
 from scoring.ledger import AT_RISK, Ledger, LedgerRow, Status, Terms
+from scoring.rules import PayoutStep
 
-_AMOUNTS = ("stake_before", "at_risk", "payout", "burn", "stake_after")
+_AMOUNTS = ("stake_before", "at_risk", "netted", "gross_payout", "payout", "burn", "stake_after")
 _SCORE, _RATE, _CLIPPED_RATE = 10**12, 10**18, 10**36
 _COLUMN_END = 10**38  # decimal128(38, s) holds 38 digits
 
@@ -29,6 +32,8 @@ def problems(ledger: Ledger, terms: Terms | None = None) -> list[str]:
         *_layout_problems(ledger),
         *_total_problems(ledger, models),
         *_round_problems(ledger, models, terms),
+        *_netting_problems(models, terms),
+        *_adjustment_problems(models, terms),
     ]
     bound = _clip_bound(models, terms)
     for row in models:
@@ -52,8 +57,8 @@ def _layout_problems(ledger: Ledger) -> Iterator[str]:
 
 def _total_problems(ledger: Ledger, models: list[LedgerRow]) -> Iterator[str]:
     """Checks that the counter-entries hold the sums of the models' rows, and nothing else."""
-    payouts, burns = sum(row.payout for row in models), sum(row.burn for row in models)
-    expected = {"treasury": (0, 0, payouts, 0, 0), "burn": (0, 0, 0, burns, 0)}
+    gross, payouts, burns = (sum(getattr(row, name) for row in models) for name in ("gross_payout", "payout", "burn"))
+    expected = {"treasury": (0, 0, 0, gross, payouts, 0, 0), "burn": (0, 0, 0, 0, 0, burns, 0)}
     for row in ledger.rows:
         amounts = tuple(getattr(row, name) for name in _AMOUNTS)
         if row.entry in expected and amounts != expected[row.entry]:
@@ -82,11 +87,51 @@ def _round_problems(ledger: Ledger, models: list[LedgerRow], terms: Terms | None
 
 
 def _factor(models: list[LedgerRow], terms: Terms) -> int:
-    total = sum(row.at_risk for row in models)
-    if terms.rules.stake_threshold is None or total == 0:
+    total = sum(row.at_risk - row.netted for row in models)
+    if terms.rules.stake_threshold is None or total <= 0:
         return _RATE
     share = Fraction(terms.rules.stake_threshold) * 10**terms.decimals / total
     return int(min(Fraction(1), share) * _RATE)
+
+
+def _netting_problems(models: list[LedgerRow], terms: Terms | None) -> Iterator[str]:
+    """Checks what can be told without the submissions: two sides that oppose each other lose the same."""
+    total, largest = sum(row.netted for row in models), max((row.netted for row in models), default=0)
+    if terms and terms.rules.net_opposites is None and any(row.netted for row in models):
+        yield f"netted must be 0 under {terms.rules.rules_id}, which nets nothing, found {total} in all"
+    if total % 2 or 2 * largest > total:
+        yield f"netted must be the same on two sides, found {total} in all, {largest} of them in one row"
+
+
+def _adjustment_problems(models: list[LedgerRow], terms: Terms | None) -> Iterator[str]:
+    """Recomputes every payout from the gross payouts by the steps of the rules."""
+    expected = {at: row.gross_payout for at, row in enumerate(models) if row.gross_payout > 0}
+    known = terms is not None and not terms.rules.own_functions
+    if terms is not None and known:
+        for step in terms.rules.adjust:
+            expected = _after(step, expected, models, terms)
+    for at, row in enumerate(models):
+        if at not in expected and row.payout:
+            yield f"model {row.model}: payout must be 0 where gross_payout is, found {row.payout}"
+        if known and row.payout != expected.get(at, row.payout):
+            yield f"model {row.model}: payout must be {expected[at]} atoms of {row.gross_payout}, found {row.payout}"
+
+
+def _after(step: PayoutStep, payouts: dict[int, int], models: list[LedgerRow], terms: Terms) -> dict[int, int]:
+    """Returns the payouts after a step, by position of the row: each bears its part of the excess of its owner."""
+    threshold = Fraction(step.threshold or 0) * 10**terms.decimals
+    owners = {at: (models[at].account if step.unit == "account" else None) or at for at in payouts}
+    totals: dict[str | int, int] = {}
+    for at, payout in payouts.items():
+        totals[owners[at]] = totals.get(owners[at], 0) + payout
+    after = {}
+    for at, payout in payouts.items():
+        total = totals[owners[at]]
+        excess = max(Fraction(0), 1 - threshold / total) * payout if total else Fraction(0)
+        similarity = Fraction(models[at].scores.get(step.score or "") or 0, _SCORE)
+        kept = payout - excess * min(max(similarity, Fraction(0)), Fraction(1))
+        after[at] = int(kept) if terms.rules.rounding == "toward_zero" else round(kept)
+    return after
 
 
 def _clip_bound(models: list[LedgerRow], terms: Terms | None) -> Fraction:
@@ -106,10 +151,11 @@ def _amount_problems(row: LedgerRow) -> Iterator[str]:
             f"stake_after must be stake_before + payout − burn = {row.stake_before + row.payout - row.burn}, "
             f"found {row.stake_after}"
         )
-    if row.burn > row.at_risk:
-        yield f"burn must be at most at_risk = {row.at_risk}, found {row.burn}"
-    if row.payout and row.burn:
-        yield f"one of payout and burn must be 0, found {row.payout} and {row.burn}"
+    for name in ("burn", "netted"):
+        if getattr(row, name) > row.at_risk:
+            yield f"{name} must be at most at_risk = {row.at_risk}, found {getattr(row, name)}"
+    if (row.payout or row.gross_payout) and row.burn:
+        yield f"one of payout and burn must be 0, found {row.payout or row.gross_payout} and {row.burn}"
 
 
 def _status_problems(row: LedgerRow, terms: Terms | None) -> Iterator[str]:
@@ -154,7 +200,7 @@ def _multiplier_problems(row: LedgerRow, terms: Terms) -> Iterator[str]:
 def _payout_problems(row: LedgerRow, bound: Fraction, terms: Terms | None) -> Iterator[str]:
     """Recomputes rates, payout and burn from scores, multipliers, factor and the largest possible rate."""
     if row.status != "scored":
-        if (row.raw_rate, row.clipped_rate, row.payout, row.burn) != (None, None, 0, 0):
+        if (row.raw_rate, row.clipped_rate, row.gross_payout, row.payout, row.burn) != (None, None, 0, 0, 0):
             yield f"must have no rate and no payout with status {row.status}"
         return
     if row.raw_rate is None or row.clipped_rate is None:
@@ -171,5 +217,5 @@ def _payout_problems(row: LedgerRow, bound: Fraction, terms: Terms | None) -> It
     allowed = {rounded[terms.rules.rounding]} if terms else set(rounded.values())
     if terms and terms.chained:
         allowed = {max(change, -row.stake_before) for change in allowed}
-    if row.payout - row.burn not in allowed:
-        yield f"payout − burn must be {sorted(allowed)} atoms, found {row.payout - row.burn}"
+    if row.gross_payout - row.burn not in allowed:
+        yield f"gross_payout − burn must be {sorted(allowed)} atoms, found {row.gross_payout - row.burn}"

@@ -19,6 +19,7 @@ FACTOR_DECIMALS = 18
 RAW_RATE_DECIMALS = 18
 CLIPPED_RATE_DECIMALS = 36
 FACTOR_ONE: int = 10**FACTOR_DECIMALS
+_CLIPPED_RATE_ONE: int = 10**CLIPPED_RATE_DECIMALS
 
 _COLUMN = Context(prec=38)
 
@@ -43,7 +44,8 @@ def payout_factor(at_risk_total_atoms: int, rules: Rules, decimals: int) -> int:
     """Returns `min(1, stake_threshold / total at risk)` in units of 1e-18, rounded down.
 
     Args:
-        at_risk_total_atoms: sum of all stakes with a valid submission on time, ≥ 0.
+        at_risk_total_atoms: sum of all stakes with a valid submission on time, less what of them nets
+            (`Rules.net_opposites`), ≥ 0.
         rules: the rules of the round.
         decimals: an atom is 10^-decimals of the currency.
     """
@@ -74,7 +76,7 @@ def settle_stake(
     """
     raw_rate = sum(_multiplier_units(value) * scores[key] for key, value in multipliers.items() if value)
     clipped_rate = _clip(raw_rate, factor, rules)
-    change = _round_atoms(at_risk_atoms * clipped_rate, rules.rounding)
+    change = whole_atoms(at_risk_atoms * clipped_rate, _CLIPPED_RATE_ONE, rules.rounding)
     return Settlement(raw_rate, clipped_rate, payout_atoms=max(change, 0), burn_atoms=max(-change, 0))
 
 
@@ -101,10 +103,15 @@ def _clip(raw_rate: int, factor: int, rules: Rules) -> int:
     return max(-bound, min(bound, factor * raw_rate))
 
 
-def _round_atoms(exact: int, rounding: Rounding) -> int:
-    """Returns whole atoms from a count of 1e-36 atoms: the only rounding on the way from a score to money."""
-    atom: int = 10**CLIPPED_RATE_DECIMALS
-    whole, rest = divmod(abs(exact), atom)
-    if rounding == "nearest" and (2 * rest > atom or (2 * rest == atom and whole % 2 == 1)):
+def whole_atoms(numerator: int, denominator: int, rounding: Rounding) -> int:
+    """Returns a fraction as whole atoms: the one function that rounds money.
+
+    Args:
+        numerator: of either sign.
+        denominator: > 0.
+        rounding: `toward_zero`, or `nearest` with a half to the even atom.
+    """
+    whole, rest = divmod(abs(numerator), denominator)
+    if rounding == "nearest" and (2 * rest > denominator or (2 * rest == denominator and whole % 2 == 1)):
         whole += 1
-    return whole if exact >= 0 else -whole
+    return whole if numerator >= 0 else -whole

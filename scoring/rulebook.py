@@ -15,9 +15,9 @@ from typing import Any, get_args
 
 from scoring.errors import OperatorError, nearest
 from scoring.published import SCORE_KEYS
-from scoring.rules import Alternative, Order, Rounding, Rules
+from scoring.rules import Alternative, Order, PayoutStep, PayoutUnit, Rounding, Rules
 
-__all__ = ["Rulebook", "Rules", "builtin", "parse_rules"]
+__all__ = ["Rulebook", "Rules", "builtin", "builtin_tables", "parse_rules"]
 
 ROW_KEYS = (
     "since_round",
@@ -29,7 +29,10 @@ ROW_KEYS = (
     "order",
     "rounding",
     "source",
+    "adjust",
+    "net_opposites",
 )
+STEP_KEYS = ("policy", "threshold", "unit", "score")
 _PLAIN_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
@@ -76,13 +79,22 @@ def builtin(name: str = "numerai") -> Rulebook:
     Raises:
         OperatorError: there is no such book.
     """
+    return parse_rules(builtin_tables(name), book=name, origin=f"built-in rulebook {name}")
+
+
+def builtin_tables(name: str = "numerai") -> list[dict[str, Any]]:
+    """Returns the tables `[[rules]]` of a rulebook that ships with the engine, as `parse_rules` takes them.
+
+    Raises:
+        OperatorError: there is no such book.
+    """
     folder = resources.files("scoring").joinpath("rulebook")
     texts = {file.name.removesuffix(".toml"): file for file in folder.iterdir() if file.name.endswith(".toml")}
     if name not in texts:
         known = ", ".join(sorted(texts))
         raise OperatorError(f"built-in rulebook must be one of {known}, found {name!r}{nearest(name, texts)}")
-    document = tomllib.loads(texts[name].read_text(encoding="utf-8"), parse_float=Decimal)
-    return parse_rules(document["rules"], book=name, origin=f"built-in rulebook {name}")
+    tables: list[dict[str, Any]] = tomllib.loads(texts[name].read_text(encoding="utf-8"), parse_float=Decimal)["rules"]
+    return tables
 
 
 def parse_rules(tables: Sequence[Mapping[str, Any]], *, book: str, origin: str) -> Rulebook:
@@ -123,17 +135,18 @@ def _parse_row(table: object, book: str) -> Rules:
     since_round = table["since_round"]
     if type(since_round) is not int:
         raise OperatorError(f"since_round must be a whole number, found {since_round!r}")
-    threshold = table.get("stake_threshold")
     return Rules(
         rules_id=f"{book}:R{since_round}",
         since_round=since_round,
         payout=_parse_payout(table),
         clip=_parse_number(table["clip"], "clip"),
         choices=_parse_choices(table),
-        stake_threshold=None if threshold is None else _parse_number(threshold, "stake_threshold"),
+        stake_threshold=_parse_optional(table, "stake_threshold"),
         order=_parse_word(table, "order", get_args(Order)),
         rounding=_parse_word(table, "rounding", get_args(Rounding)),
         source=_parse_source(table),
+        adjust=_parse_adjust(table),
+        net_opposites=_parse_optional(table, "net_opposites"),
     )
 
 
@@ -172,11 +185,40 @@ def _parse_alternative(found: object) -> Alternative:
     return offered
 
 
+def _parse_adjust(table: Mapping[str, Any]) -> tuple[PayoutStep, ...]:
+    found = table.get("adjust", [])
+    if not isinstance(found, list):
+        raise OperatorError(f'adjust must be a list of tables, as [{{ policy = "uniqueness" }}], found {found!r}')
+    return tuple(_parse_step(each) for each in found)
+
+
+def _parse_step(found: object) -> PayoutStep:
+    if not isinstance(found, Mapping) or not isinstance(found.get("policy"), str):
+        raise OperatorError(f'adjust must list tables with a policy, as {{ policy = "uniqueness" }}, found {found!r}')
+    for key in found:
+        if key not in STEP_KEYS:
+            known = ", ".join(STEP_KEYS)
+            raise OperatorError(f"adjust: a key must be one of {known}, found {key!r}{nearest(key, STEP_KEYS)}")
+    score = found.get("score")
+    if score is not None and not isinstance(score, str):
+        raise OperatorError(f"adjust, score must be a score's name in quotes, found {score!r}")
+    return PayoutStep(
+        policy=found["policy"],
+        threshold=_parse_optional(found, "threshold"),
+        unit=_parse_word(found, "unit", get_args(PayoutUnit)),
+        score=score,
+    )
+
+
 def _parse_source(table: Mapping[str, Any]) -> str:
     found = table.get("source", "")
     if not isinstance(found, str):
         raise OperatorError(f"source must be a text in quotes, found {found!r}")
     return found
+
+
+def _parse_optional(table: Mapping[str, Any], key: str) -> Decimal | None:
+    return _parse_number(table[key], key) if key in table else None
 
 
 def _parse_number(found: Any, what: str) -> Decimal:

@@ -4,12 +4,16 @@ Money that depends on a score which the round cannot have would be paid on nothi
 and one line; found at the end, a night of a cluster.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 
-from scoring.errors import NotDueError, NothingToPayError, OperatorError
+from scoring import payout_policies
+from scoring.errors import NotDueError, NothingToPayError, OperatorError, nearest
+from scoring.named_function import load_function
 from scoring.portfolio.builder import STRUCTURED, load_builder
 from scoring.portfolio.problem import PortfolioTerms, portfolio_problem
 from scoring.rounds import Targets
+from scoring.weight_policies import EXAMPLE, PLACE, examples, needs_standings
 from tasks.inputs import RoundInputs, round_folder
 from tasks.tournament import Tournament
 
@@ -53,6 +57,9 @@ def check_paid_scores(tournament: Tournament, inputs: RoundInputs) -> None:
             f"{rules.paid_scores[0]}_multiplier or another of {', '.join(rules.paid_scores)}; found none"
         )
     wanted = {key for stake in staked for key, value in rules.multipliers(stake.multipliers).items() if value}
+    wanted |= set(rules.adjust_scores)
+    for name in rules.own_functions:
+        load_function(name, payout_policies.PLACE)
     lacking = {
         "fnc": None if inputs.features else f"{folder}/features.parquet",
         "bmc": None if inputs.benchmark_stakes else f"{folder}/benchmark_stakes.parquet",
@@ -62,6 +69,37 @@ def check_paid_scores(tournament: Tournament, inputs: RoundInputs) -> None:
     for key in sorted(wanted):
         if needs := lacking.get(key):
             raise OperatorError(f"round {number}: {rules.rules_id} pays on {key}, which needs {needs}; found none")
+
+
+def check_weights(tournament: Tournament, inputs: RoundInputs, benchmarks: Collection[str]) -> None:
+    """Stops before any work where a weight policy would look at what this round has not.
+
+    Args:
+        tournament: with the policies.
+        inputs: the round's.
+        benchmarks: names of its benchmark models.
+
+    Raises:
+        OperatorError: there are no standings, there is no such example, or the operator's own policy is not to be
+            found.
+    """
+    number, steps = inputs.round.number, tournament.weights
+    folder = round_folder(number)
+    if (policy := needs_standings(steps)) and inputs.standings is None:
+        raise OperatorError(
+            f"round {number}: the weights follow {policy}, which needs {folder}/standings.parquet; found none"
+        )
+    for name in sorted(examples(steps)):
+        there = inputs.example is not None if name == EXAMPLE else name in benchmarks
+        if not there:
+            file = f"{folder}/example_predictions.parquet" if name == EXAMPLE else f"the benchmark model {name}"
+            hint = "" if name == EXAMPLE else nearest(name, benchmarks)
+            raise OperatorError(
+                f"round {number}: the weights follow minimum_example_correlation, which needs {file}; found none{hint}"
+            )
+    for step in steps:
+        if step.is_own:
+            load_function(step.policy, PLACE)
 
 
 def check_portfolio(terms: PortfolioTerms | None, inputs: RoundInputs, targets: Targets) -> None:

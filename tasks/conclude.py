@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from scoring.errors import UntrustworthyError
+from scoring.families import Families
 from scoring.ledger import Ledger
 from scoring.true_contribution import Scaling, TrueContribution, flagged
 from tasks.ingest import Receipt
@@ -44,6 +45,7 @@ class Work:
         draws: stakers drawn into each bag.
         true_contribution: None where it is not asked for.
         solved: what this run's own solver found, where `true_contribution` is a published one that agrees with it.
+        families: at the threshold from which the rules net opposites; None where they do not.
     """
 
     receipts: Sequence[Receipt]
@@ -54,6 +56,7 @@ class Work:
     draws: int
     true_contribution: TrueContribution | None = None
     solved: TrueContribution | None = None
+    families: Families | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ def conclude(plan: RoundPlan, work: Work) -> Resolution:
     units, scaled = with_true_contribution(publish_scores(work.scores), plan.tournament.true_contribution)
     if work.true_contribution is not None and pays_true_contribution(plan.terms.rules, plan.inputs.stakes.rows):
         refuse_untrustworthy(work.true_contribution.reports, plan.tournament.true_contribution)
-    ledger = settle(plan.inputs.stakes, work.receipts, units, plan.terms)
+    ledger = settle(plan.inputs.stakes, work.receipts, units, plan.terms, work.families)
     _refuse_unscored(ledger)
     summary = summarise(ledger, units, plan.tournament.decimals, score_meta_model(work.vectors, scaled))
     hashes = {path: sha for r in (*work.receipts, *work.benchmark_receipts) for path, sha in r.hashes.items()}

@@ -97,17 +97,19 @@ LEDGER = pa.schema(
         _text("submission_digest", "SHA-256 of the canonical submission"),
         _money("stake_before", "balance before the round is paid"),
         _money("at_risk", "part of the stake that the round can pay or burn"),
-        _field("factor", MONEY, "1", "payout factor, min(1, stake threshold / total at risk)"),
+        _money("netted", "part of at_risk that does not count in the factor, as opposite submissions net it"),
+        _field("factor", MONEY, "1", "payout factor, min(1, stake threshold / total of at_risk less netted)"),
         *(
             field
             for key in SCORE_KEYS
             for field in (
-                _field(key, _SCORE, "1", f"score {key} as paid on; null where there is none"),
+                _field(key, _SCORE, "1", f"score {key} as paid on or looked at; null where there is none"),
                 _field(f"{key}_multiplier", _MULTIPLIER, "1", "its multiplier; null where it is not paid"),
             )
         ),
         _field("raw_rate", MONEY, "fraction", "sum of multiplier times score, exact"),
         _field("clipped_rate", _CLIPPED, "fraction", "rate paid, after factor and clip, exact"),
+        _money("gross_payout", "payout before the rules' adjustments, ≥ 0"),
         _money("payout", "amount added, ≥ 0"),
         _money("burn", "amount destroyed, ≥ 0"),
         _money("stake_after", "balance after the round is paid"),

@@ -17,9 +17,12 @@ from jaxtyping import Float64
 from scoring.bags import round_seed
 from scoring.chain import Balances
 from scoring.errors import OperatorError
+from scoring.ranks import Ranks, rank
 from scoring.rounds import Features, Round, Targets, Universe
 from scoring.stakes import Stakes
+from scoring.weight_policies import EXAMPLE, Standings, examples, needs_standings
 from tasks.stakes import parse_benchmark_stakes, parse_stakes
+from tasks.standings import parse_standings
 from tasks.stocks import (
     parse_factor_covariance,
     parse_features,
@@ -28,6 +31,7 @@ from tasks.stocks import (
     parse_universe,
 )
 from tasks.store import MissingFileError, Store
+from tasks.submission import Submission, parse_submission
 from tasks.toml_file import parse_toml
 from tasks.tournament import Tournament
 
@@ -56,6 +60,8 @@ class RoundInputs:
         previous_portfolio: (stock,) held before the round, fractions of capital; None where there is no such table or
             turnover costs nothing.
         hashes: hexadecimal SHA-256 of every file as read, by its path in the store.
+        standings: on a leaderboard; None where there is no such table or no weight policy looks at it.
+        example: ranks of the example predictions; None where there is no such file or no weight policy looks at it.
     """
 
     round: Round
@@ -67,6 +73,8 @@ class RoundInputs:
     benchmark_stakes: Stakes | None
     previous_portfolio: Float64[np.ndarray, " stock"] | None
     hashes: Mapping[str, str]
+    standings: Standings | None = None
+    example: Ranks | None = None
 
 
 def round_folder(number: int) -> str:
@@ -119,6 +127,10 @@ def read_round(store: Store, tournament: Tournament, number: int, balances: Bala
     needs_risk = tournament.terms_of_portfolio(number, stakes.rows) is not None
     trades = tournament.portfolio is not None and tournament.portfolio.turnover_cost is not None
     held_of = partial(parse_previous_portfolio, universe=universe)
+    steps = tournament.weights
+    own = any(step.is_own for step in steps)  # an operator's own policy may look at what there is
+    ranked = own or needs_standings(steps) is not None
+    compared = own or EXAMPLE in examples(steps)
     return RoundInputs(
         round=calendar,
         universe=universe,
@@ -128,6 +140,10 @@ def read_round(store: Store, tournament: Tournament, number: int, balances: Bala
         stakes=stakes,
         benchmark_stakes=files.optional("benchmark_stakes.parquet", benchmark_stakes_of),
         previous_portfolio=files.optional("previous_portfolio.parquet", held_of) if trades else None,
+        standings=files.optional("standings.parquet", parse_standings) if ranked else None,
+        example=files.optional("example_predictions.parquet", partial(parse_example, ids=universe.ids))
+        if compared
+        else None,
         hashes=dict(sorted(files.hashes.items())),
     )
 
@@ -163,6 +179,18 @@ class _RoundFiles:
         except OperatorError as error:
             return error
         return OperatorError(f"{round_folder(self.number)}/{name}: no such file; every round needs it")
+
+
+def parse_example(data: bytes, origin: str, *, ids: tuple[str, ...]) -> Ranks:
+    """Reads the bytes of `example_predictions.parquet`, which are those of a submission, as ranks.
+
+    Raises:
+        OperatorError: as a submission it would be refused; it is the operator's own.
+    """
+    found = parse_submission(data, csv=False, ids=ids)
+    if not isinstance(found, Submission):
+        raise OperatorError(f"{origin}: {found.code}: {found.message}")
+    return rank(("",), found.predictions[None, :])
 
 
 def parse_round(data: bytes, origin: str, *, tournament: Tournament, number: int) -> Round:

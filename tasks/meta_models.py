@@ -22,8 +22,9 @@ from scoring.rounds import Features, ScoreOptions, Targets, TrueContributionOpti
 from scoring.score_table import MetaModels, ScoringVectors, scoring_vectors
 from scoring.stakes import Stakes
 from scoring.true_contribution import TrueContribution
-from scoring.weight_policies import WeightStep, amounts_of
+from scoring.weight_policies import Field, WeightStep, amounts_of
 from scoring.weights import stake_weights
+from tasks.alike import Alike
 from tasks.ingest import Block, Receipt
 
 Vector = Float64[np.ndarray, " any"]
@@ -40,7 +41,7 @@ class Weights:
         sums: (1 + bag, model) weights; row 0 is the meta model, all others are bags.
         kept: (dropout bag, model) who survives each bag of True Contribution; no rows where it is not asked for.
         others: number of counted models.
-        draws: stakers drawn into each bag.
+        draws: stakers drawn into each bag, from those who count by the policy.
     """
 
     models: tuple[str, ...]
@@ -120,6 +121,7 @@ def weigh(
     options: ScoreOptions,
     dropout: TrueContributionOptions | None = None,
     steps: Sequence[WeightStep] = (),
+    alike: Alike | None = None,
 ) -> Weights:
     """Returns the weights of all valid submissions.
 
@@ -129,10 +131,13 @@ def weigh(
         seed: the round's.
         options: for bagged MMC.
         dropout: for True Contribution; None where it is not asked for.
-        steps: what a model counts, by its stake; none for the stake itself.
+        steps: what a model counts, by its stake; none for the stake itself. One with a stake that counts nothing by
+            policy is in no meta model and no bag, but still at risk, and still others' company.
+        alike: what the steps look at besides stakes.
 
     Raises:
         NothingToPayError: nothing is at risk, so that no meta model exists and there is nothing to pay.
+        OperatorError: the steps leave nobody who counts, or look at what is not there.
         UntrustworthyError: every submission was refused.
     """
     known = stakes.by_model()
@@ -143,13 +148,20 @@ def weigh(
     stakers = int(counted.sum())
     if not stakers:
         raise _nobody_at_risk(receipts)
-    accounts = [known[model].account if model in known else None for model in models]
-    amounts = amounts_of(steps, atoms, models, accounts)
+    accounts = tuple(known[model].account if model in known else None for model in models)
+    amounts = amounts_of(steps, _field(models, accounts, atoms, alike or Alike()))
     bags = bag_weights(amounts, accounts, seed, options)
     sums = np.concatenate([stake_weights(amounts)[None, :], bags])
-    units = stakers if options.bag_unit == "model" else len({a for a, s in zip(accounts, atoms, strict=True) if s})
+    counting = [(model, account) for model, account, each in zip(models, accounts, amounts, strict=True) if each]
+    units = len({model if options.bag_unit == "model" else account for model, account in counting})
     kept = dropout_kept(atoms, seed, dropout.bags, dropout.dropout) if dropout else np.zeros((0, len(models)), bool)
     return Weights(models, on_time, counted, sums, kept, stakers, number_of_draws(units, options.bag_fraction))
+
+
+def _field(models: tuple[str, ...], accounts: tuple[str | None, ...], atoms: Sequence[int], alike: Alike) -> Field:
+    """Returns what policies may look at, all in the order of the models."""
+    example = {name: tuple(found.get(model) for model in models) for name, found in alike.example.items()}
+    return Field(models, accounts, tuple(atoms), alike.standings, alike.families, example)
 
 
 def _nobody_at_risk(receipts: Sequence[Receipt]) -> StakeweightError:

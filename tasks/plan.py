@@ -19,10 +19,13 @@ from typing import Any
 from scoring.chain import Balances
 from scoring.errors import ConflictError, NotDueError, OperatorError, OtherVersionError
 from scoring.ledger import Terms, refuse_multipliers
+from scoring.named_function import source_file as file_of
+from scoring.payout_policies import PLACE as ADJUST
 from scoring.portfolio.builder import STRUCTURED, source_file
 from scoring.portfolio.problem import PortfolioTerms
 from scoring.rounds import Targets
-from tasks.checks import check_paid_scores, check_portfolio, targets_if_due
+from scoring.weight_policies import PLACE as WEIGHTS
+from tasks.checks import check_paid_scores, check_portfolio, check_weights, targets_if_due
 from tasks.history import balances_of
 from tasks.ingest import Source, file_hashes, find_sources
 from tasks.inputs import RoundInputs, read_round, round_folder
@@ -192,6 +195,7 @@ def read_plan(
     if not sources:
         raise OperatorError(f"{folder}/submissions: needs at least one submission, found none")
     benchmarks = find_sources(data, f"{folder}/benchmarks") if inputs.benchmark_stakes is not None else []
+    check_weights(tournament, inputs, [source.model for source in benchmarks])
     return RoundPlan(request, data, tournament, inputs, targets, tuple(sources), tuple(benchmarks), None)
 
 
@@ -218,7 +222,7 @@ def draft_manifest(plan: RoundPlan, submissions: Mapping[str, str], facts: Mappi
             "rules_id": terms.rules.rules_id,
             "rules": _plain(asdict(terms.rules)),
             "scores": _plain(asdict(plan.tournament.scores)),
-            "weights": [_plain(asdict(step)) for step in plan.tournament.weights],
+            "weights": [_plain(step.stated()) for step in plan.tournament.weights],
             "stakes": _chained_stakes(plan) or "snapshot",
             "seed": calendar.seed,
             "target_mean": repr(plan.targets.full_mean),  # exact, and more than the published targets tell
@@ -275,7 +279,8 @@ def _identity(plan: RoundPlan, submissions: Mapping[str, str], engine: str | Non
         "portfolio": _plain(_portfolio_of(plan)),
         "chained_stakes": _chained_stakes(plan),
         "version": engine or version("stakeweight"),
-        **({"weights": [_plain(asdict(step)) for step in tournament.weights]} if tournament.weights else {}),
+        **({"weights": [_plain(step.stated()) for step in tournament.weights]} if tournament.weights else {}),
+        **({"functions": own} if (own := _own_functions(plan)) else {}),
     }
     return identity_digest(terms, {**plan.inputs.hashes, **submissions, **_wide_hashes(plan)})
 
@@ -290,14 +295,20 @@ def _portfolio_of(plan: RoundPlan) -> dict[str, Any] | None:
 
 
 def _operators_versions(plan: RoundPlan) -> dict[str, str]:
-    """Returns the versions that an operator's own problem depends on, that of its module being its digest; nothing
-    where the built-in solver solves.
-    """
+    """Returns the versions that what an operator wrote himself depends on, that of a module being its digest."""
+    own = {name: f"sha256:{digest}" for name, digest in _own_functions(plan).items()}
     terms = plan.portfolio
     if terms is None or terms.solver == STRUCTURED:
-        return {}
+        return own
     libraries = {name: version(name) for name in _LIBRARIES_OF_CVXPY}
-    return libraries | {terms.solver: f"sha256:{_solver_sha256(terms)}"}
+    return libraries | own | {terms.solver: f"sha256:{_solver_sha256(terms)}"}
+
+
+def _own_functions(plan: RoundPlan) -> dict[str, str]:
+    """Returns the operator's own policies of weights and payouts, each with the SHA-256 of its module's file."""
+    named = [(step.policy, WEIGHTS) for step in plan.tournament.weights if step.is_own]
+    named += [(name, ADJUST) for name in plan.terms.rules.own_functions]
+    return {name: sha256(file_of(name, place).read_bytes()).hexdigest() for name, place in named}
 
 
 def _solver_sha256(terms: PortfolioTerms) -> str:

@@ -18,7 +18,7 @@ from scoring.ledger import Entry, Ledger, LedgerRow, Status, Terms
 from scoring.payouts import CLIPPED_RATE_DECIMALS, FACTOR_DECIMALS, RAW_RATE_DECIMALS
 from scoring.published import SCORE_DECIMALS, SCORE_KEYS, score_units, units_to_float
 from scoring.rounds import TrueContributionOptions
-from scoring.rules import Rules
+from scoring.rules import PayoutStep, Rules
 from scoring.true_contribution import Scaling
 from tasks.contract import manifest_path
 from tasks.publish import Manifest
@@ -108,7 +108,7 @@ def scores_of(table: pa.Table) -> tuple[dict[str, dict[str, int | None]], list[s
 
 def _rules(stated: Mapping[str, Any]) -> Rules:
     """Returns the rules as `tasks.plan` writes them: every decimal as text."""
-    payout, threshold = stated["payout"], stated["stake_threshold"]
+    payout = stated["payout"]
     return Rules(
         rules_id=stated["rules_id"],
         since_round=_whole(stated["since_round"]),
@@ -118,11 +118,17 @@ def _rules(stated: Mapping[str, Any]) -> Rules:
             {key: None if values is None else tuple(map(Decimal, values)) for key, values in choice.items()}
             for choice in stated["choices"]
         ),
-        stake_threshold=None if threshold is None else Decimal(threshold),
+        stake_threshold=_decimal(stated["stake_threshold"]),
         order=stated["order"],
         rounding=stated["rounding"],
         source=stated["source"],
+        adjust=tuple(_step(step) for step in stated.get("adjust", ())),  # older manifests know no steps
+        net_opposites=_decimal(stated.get("net_opposites")),
     )
+
+
+def _step(stated: Mapping[str, Any]) -> PayoutStep:
+    return PayoutStep(stated["policy"], _decimal(stated["threshold"]), stated["unit"], stated["score"])
 
 
 def _true_contribution(stated: Mapping[str, Any] | None) -> tuple[TrueContributionOptions | None, Scaling]:
@@ -135,7 +141,7 @@ def _true_contribution(stated: Mapping[str, Any] | None) -> tuple[TrueContributi
 
 def _ledger_row(row: Mapping[str, Any], decimals: int) -> LedgerRow:
     multipliers = {key: row[f"{key}_multiplier"] for key in SCORE_KEYS}
-    paid = [key for key in SCORE_KEYS if multipliers[key] is not None or row[key] is not None]
+    shown = [key for key in SCORE_KEYS if multipliers[key] is not None or row[key] is not None]
     return LedgerRow(
         entry=cast(Entry, row["entry"]),
         model=row["model"],
@@ -143,11 +149,13 @@ def _ledger_row(row: Mapping[str, Any], decimals: int) -> LedgerRow:
         submission_digest=row["submission_digest"],
         stake_before=_units(row, "stake_before", decimals),
         at_risk=_units(row, "at_risk", decimals),
+        netted=_units(row, "netted", decimals),
         factor=_units(row, "factor", FACTOR_DECIMALS),
-        scores={key: _units_or_none(row, key, SCORE_DECIMALS) for key in paid},
-        multipliers={key: multipliers[key] for key in paid if multipliers[key] is not None},
+        scores={key: _units_or_none(row, key, SCORE_DECIMALS) for key in shown},
+        multipliers={key: multipliers[key] for key in shown if multipliers[key] is not None},
         raw_rate=_units_or_none(row, "raw_rate", RAW_RATE_DECIMALS),
         clipped_rate=_units_or_none(row, "clipped_rate", CLIPPED_RATE_DECIMALS),
+        gross_payout=_units(row, "gross_payout", decimals),
         payout=_units(row, "payout", decimals),
         burn=_units(row, "burn", decimals),
         stake_after=_units(row, "stake_after", decimals),
@@ -173,6 +181,10 @@ def _units_or_none(row: Mapping[str, Any], name: str, decimals: int) -> int | No
     if scaled != int(scaled):
         raise ValueError(f"{name} must have at most {decimals} decimals, found {value}")
     return int(scaled)
+
+
+def _decimal(stated: str | None) -> Decimal | None:
+    return None if stated is None else Decimal(stated)
 
 
 def _flag(value: object) -> bool:

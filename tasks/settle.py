@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from scoring.audit import problems
 from scoring.errors import StakeweightError
-from scoring.ledger import Ledger, LedgerRow, SubmissionState, Terms, settle_round
+from scoring.families import Families, netted
+from scoring.ledger import Ledger, LedgerRow, SubmissionState, Terms, at_risk_of, settle_round
 from scoring.payouts import CLIPPED_RATE_DECIMALS, FACTOR_DECIMALS, RAW_RATE_DECIMALS, fixed_point
 from scoring.portfolio.report import BagReport
 from scoring.published import SCORE_KEYS, units_to_decimal
@@ -25,7 +26,13 @@ class AuditError(StakeweightError):
     """The ledger contradicts itself, which is a bug; nothing was published."""
 
 
-def settle(stakes: Stakes, receipts: Sequence[Receipt], units: Mapping[str, Units], terms: Terms) -> Ledger:
+def settle(
+    stakes: Stakes,
+    receipts: Sequence[Receipt],
+    units: Mapping[str, Units],
+    terms: Terms,
+    families: Families | None = None,
+) -> Ledger:
     """Returns the audited ledger of a round.
 
     Args:
@@ -33,16 +40,33 @@ def settle(stakes: Stakes, receipts: Sequence[Receipt], units: Mapping[str, Unit
         receipts: what became of every submission.
         units: published scores by model.
         terms: rules, decimals and revision.
+        families: which submissions are alike or opposite; needed, at the rules' own threshold, where these net
+            opposites, and not looked at elsewhere.
 
     Raises:
-        OperatorError: models chose multipliers that are not on offer.
+        OperatorError: models chose multipliers that are not on offer; an operator's own payout step failed.
+        ValueError: the rules net opposites, and there are no families, or those of another threshold.
         AuditError: the ledger is wrong; names all problems.
     """
     states = {r.model: SubmissionState(r.digest, r.rejection.code if r.rejection else None) for r in receipts}
-    ledger = settle_round(stakes, states, units, terms)
+    opposites = _opposites(families, at_risk_of(stakes, states), terms)
+    ledger = settle_round(stakes, states, units, terms, opposites)
     if found := problems(ledger, terms):
         raise AuditError("the ledger is not published, it contradicts itself: " + "; ".join(found))
     return ledger
+
+
+def _opposites(families: Families | None, at_risk: Mapping[str, int], terms: Terms) -> dict[str, int]:
+    """Returns what of the stakes at risk does not count in the payout factor, by model."""
+    threshold = terms.rules.net_opposites
+    if threshold is None:
+        return {}
+    if families is None or families.threshold != threshold:
+        found = "none" if families is None else f"those at {families.threshold}"
+        raise ValueError(
+            f"families at {threshold} must be known, as {terms.rules.rules_id} nets opposites; got {found}"
+        )
+    return netted(families, at_risk)
 
 
 def ledger_table(ledger: Ledger, decimals: int) -> pa.Table:
@@ -107,11 +131,13 @@ def _row(row: LedgerRow, decimals: int) -> dict[str, object]:
         "submission_digest": row.submission_digest,
         "stake_before": fixed_point(row.stake_before, decimals),
         "at_risk": fixed_point(row.at_risk, decimals),
+        "netted": fixed_point(row.netted, decimals),
         "factor": fixed_point(row.factor, FACTOR_DECIMALS),
         **{key: _score(row.scores.get(key)) for key in SCORE_KEYS},
         **{f"{key}_multiplier": _multiplier(row.multipliers.get(key)) for key in SCORE_KEYS},
         "raw_rate": None if row.raw_rate is None else fixed_point(row.raw_rate, RAW_RATE_DECIMALS),
         "clipped_rate": None if row.clipped_rate is None else fixed_point(row.clipped_rate, CLIPPED_RATE_DECIMALS),
+        "gross_payout": fixed_point(row.gross_payout, decimals),
         "payout": fixed_point(row.payout, decimals),
         "burn": fixed_point(row.burn, decimals),
         "stake_after": fixed_point(row.stake_after, decimals),

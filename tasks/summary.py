@@ -31,7 +31,7 @@ class RoundSummary:
     Attributes:
         models: rows of the ledger.
         statuses: number of models by status.
-        at_risk, payout, burn: totals.
+        at_risk, netted, gross_payout, payout, burn: totals.
         factor: the payout factor.
         best, worst: the models that gained and lost most, the greatest first.
         meta_model: the meta model's own scores as published ones.
@@ -40,6 +40,8 @@ class RoundSummary:
     models: int
     statuses: Mapping[str, int]
     at_risk: Decimal
+    netted: Decimal
+    gross_payout: Decimal
     payout: Decimal
     burn: Decimal
     factor: Decimal
@@ -53,6 +55,8 @@ class RoundSummary:
             "statuses": dict(self.statuses),
             "totals": {
                 "at_risk": f"{self.at_risk:f}",  # never 0E-18
+                "netted": f"{self.netted:f}",
+                "gross_payout": f"{self.gross_payout:f}",
                 "payout": f"{self.payout:f}",
                 "burn": f"{self.burn:f}",
                 "factor": f"{self.factor:f}",
@@ -79,6 +83,8 @@ def summarise(ledger: Ledger, units: Mapping[str, Units], decimals: int, meta_mo
         models=len(models),
         statuses=dict(sorted(statuses.items())),
         at_risk=fixed_point(sum(row.at_risk for row in models), decimals),
+        netted=fixed_point(sum(row.netted for row in models), decimals),
+        gross_payout=fixed_point(sum(row.gross_payout for row in models), decimals),
         payout=fixed_point(sum(row.payout for row in models), decimals),
         burn=fixed_point(sum(row.burn for row in models), decimals),
         factor=fixed_point(ledger.rows[0].factor, FACTOR_DECIMALS),

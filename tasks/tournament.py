@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Literal, cast
 
 from scoring.errors import OperatorError
+from scoring.named_function import is_named_function
 from scoring.portfolio.problem import NEUTRALITIES, PortfolioTerms
 from scoring.rounds import ScoreOptions, TrueContributionOptions
 from scoring.rulebook import Rulebook, builtin, parse_rules
 from scoring.rules import Rules
 from scoring.stakes import Stake
-from scoring.weight_policies import PARAMETERS, Policy, WeightStep
+from scoring.weight_policies import PARAMETERS, WeightStep, check_order
 from tasks.store import MissingFileError, Store
 from tasks.toml_file import Section, parse_toml
 
@@ -39,6 +40,7 @@ _KEYS = (
     "portfolio",
     "true_contribution",
 )
+_IN_CURRENCY = ("scale", "limit")
 _SCALINGS = ("raw", "normalised", "z_score")
 
 
@@ -85,7 +87,8 @@ class Tournament:
 
 
 def pays_true_contribution(rules: Rules, stakes: Iterable[Stake]) -> bool:
-    """Says whether money depends on True Contribution: by the rules, or because somebody at risk chose it.
+    """Says whether money depends on True Contribution: by the rules, or because somebody at risk chose it; also where
+    payouts are only adjusted by it.
 
     Args:
         rules: the round's.
@@ -93,7 +96,9 @@ def pays_true_contribution(rules: Rules, stakes: Iterable[Stake]) -> bool:
     """
     chosen = (rules.multipliers(stake.multipliers) for stake in stakes if stake.atoms)
     return rules.pays_true_contribution and (
-        rules.payout is not None or any(each.get("tc") or each.get("tc_raw") for each in chosen)
+        rules.payout is not None
+        or not {"tc", "tc_raw"}.isdisjoint(rules.adjust_scores)
+        or any(each.get("tc") or each.get("tc_raw") for each in chosen)
     )
 
 
@@ -137,7 +142,7 @@ def tournament_of(top: Section, store: Store, digest: str) -> Tournament:
         decimals=decimals,
         chained=_chained(top, store),
         rulebook=_rulebook(top),
-        weights=tuple(_weight_step(step, decimals) for step in top.sections("weights")),
+        weights=_weight_steps(top, decimals),
         scores=_score_options(top.section("scores")),
         portfolio=_portfolio_terms(top.section("portfolio")) if "portfolio" in top.values else None,
         true_contribution=_true_contribution_options(top.section("true_contribution")),
@@ -171,19 +176,30 @@ def _chained(top: Section, store: Store) -> bool:
     return chosen
 
 
-def _weight_step(step: Section, decimals: int) -> WeightStep:
-    parameters = {name for name in PARAMETERS.values() if name}
-    step.check_keys(["policy", *sorted(parameters)])
-    policy = cast(Policy, step.choice("policy", PARAMETERS, "stake"))
-    name = PARAMETERS[policy]
-    for key in step.values:
-        if key not in ("policy", name):
-            raise OperatorError(f"{step.origin}: {step.path}{key} means nothing with the policy {policy}; leave it out")
-    if name is None:
-        return WeightStep(policy)
-    value = step.exact(name, Decimal("nan")) if name in step.values else None
+def _weight_steps(top: Section, decimals: int) -> tuple[WeightStep, ...]:
+    steps = tuple(_weight_step(step, decimals) for step in top.sections("weights"))
     try:
-        return WeightStep(policy, value.scaleb(decimals) if value is not None and name == "scale" else value)
+        check_order(steps)
+    except OperatorError as error:
+        raise OperatorError(f"{top.origin}: {error}") from error
+    return steps
+
+
+def _weight_step(step: Section, decimals: int) -> WeightStep:
+    step.check_keys(["policy", *sorted({name for names in PARAMETERS.values() for name in names}), "example"])
+    policy = step.text("policy") if "policy" in step.values else "stake"
+    if not is_named_function(policy):
+        step.choice("policy", PARAMETERS, "stake")
+    wanted = PARAMETERS.get(policy, ())
+    for key in step.values:
+        if key not in ("policy", *wanted) and (key, policy) != ("example", "minimum_example_correlation"):
+            raise OperatorError(f"{step.origin}: {step.path}{key} means nothing with the policy {policy}; leave it out")
+    numbers = {name: step.exact(name, Decimal(0)) for name in wanted if name in step.values}
+    threshold, minimum = numbers.pop("threshold", None), numbers.pop("minimum", None)
+    values = [number.scaleb(decimals) if name in _IN_CURRENCY else number for name, number in numbers.items()]
+    example = step.text("example") if "example" in step.values else None
+    try:
+        return WeightStep(policy, values[0] if values else None, threshold, minimum, example)
     except OperatorError as error:
         raise OperatorError(f"{step.origin}: {error}") from error
 

@@ -2,8 +2,9 @@
 
 A submission is its ranks, and every contribution is a published price vector times ranks. So a participant needs no
 private file to recompute his CORR, MMC, BMC, bagged MMC, CWMM and True Contribution with the very kernels that scored
-him, and from them, by the rules in the manifest, his payout: the same bits, or a line that names the score. What takes
-other files (FNC the features, `cwmm_max` and `cwmm_mean` the other submissions) is said so.
+him, and from them, by the rules in the manifest, his payout: the same bits, or a line that names the score. A step that
+sums over an account takes the account's other models from the published ledger. What takes other files (FNC the
+features, `cwmm_max` and `cwmm_mean` the other submissions, a step of the operator's own its module) is said so.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ import numpy as np
 
 from scoring.errors import OperatorError, Rejection, nearest
 from scoring.ledger import LedgerRow
+from scoring.payout_policies import Gain, adjusted
 from scoring.payouts import CLIPPED_RATE_DECIMALS, RAW_RATE_DECIMALS, settle_stake
 from scoring.published import SCORE_KEYS, score_units
 from scoring.ranks import rank
@@ -59,9 +61,15 @@ class _Case:
 
     revision: Revision
     row: LedgerRow
+    partners: tuple[LedgerRow, ...]  # the account's other models
     scores: Units
     vectors: PublishedVectors
     stated: Stated
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The scores that the ledger shows."""
+        return self.stated.terms.rules.shown_scores
 
     @property
     def features_sha256(self) -> str | None:
@@ -105,7 +113,9 @@ def _find(revision: Revision, model: str) -> _Case | Findings:
     vectors, faults = vectors_of(revision.tables["meta_model"], stated)
     if vectors is None:
         return Findings(notes=(f"model {model}: not recomputed: {revision.path('meta_model')}: {faults[0]}",))
-    return _Case(revision, rows[model], scores.get(model, {}), vectors, stated)
+    row = rows[model]
+    partners = tuple(r for r in rows.values() if r is not row and r.account == row.account is not None)
+    return _Case(revision, row, partners, scores.get(model, {}), vectors, stated)
 
 
 def _read_submission(path: Path, ids: tuple[str, ...]) -> Submission | Rejection:
@@ -169,8 +179,8 @@ def _compare(case: _Case, units: Units) -> Findings:
         if case.scores.get(key) != value:
             stated = decimal(case.scores.get(key))
             problems.append(mismatch(_where(case, "scores"), key, stated, decimal(value), "recomputed"))
-        if key in case.row.scores and case.row.scores[key] != value:
-            stated = decimal(case.row.scores[key])
+        if key in case.shown and case.row.scores.get(key) != value:
+            stated = decimal(case.row.scores.get(key))
             problems.append(mismatch(_where(case, "ledger"), key, stated, decimal(value), "recomputed"))
     present = {key: decimal(value) for key, value in units.items() if value is not None}
     checked = [f"model {case.row.model}: {key} {value} recomputed" for key, value in present.items()]
@@ -184,26 +194,49 @@ def _payout(case: _Case, units: Units) -> Findings:
     row, decimals = case.row, case.stated.terms.decimals
     if row.status != "scored":
         return Findings(notes=(f"model {row.model}: its status is {row.status}, nothing is paid",))
-    scores = {key: units.get(key, published) for key, published in row.scores.items()}
+    scores = {key: units.get(key, row.scores.get(key)) for key in case.shown}
     known = {key: value for key, value in scores.items() if value is not None}
     if missing := [key for key, value in row.multipliers.items() if value and key not in known]:
         return Findings(problems=(mismatch(_where(case, "ledger"), "status", "scored", f"no {', '.join(missing)}"),))
     settled = settle_stake(row.at_risk, known, row.multipliers, row.factor, case.stated.terms.rules)
     burn = min(settled.burn_atoms, row.stake_before)  # with chained stakes less may be left than was at risk
+    payout, notes = _adjusted(case, settled.payout_atoms, scores)
     recomputed: Mapping[str, tuple[int | None, int, int]] = {
         "raw_rate": (row.raw_rate, settled.raw_rate, RAW_RATE_DECIMALS),
         "clipped_rate": (row.clipped_rate, settled.clipped_rate, CLIPPED_RATE_DECIMALS),
-        "payout": (row.payout, settled.payout_atoms, decimals),
+        "gross_payout": (row.gross_payout, settled.payout_atoms, decimals),
+        "payout": (row.payout, payout, decimals),
         "burn": (row.burn, burn, decimals),
-        "stake_after": (row.stake_after, row.stake_before + settled.payout_atoms - burn, decimals),
+        "stake_after": (row.stake_after, row.stake_before + payout - burn, decimals),
     }
     problems = [
         mismatch(_where(case, "ledger"), name, _amount(stated, places), _amount(found, places), "recomputed")
         for name, (stated, found, places) in recomputed.items()
         if stated != found
     ]
-    paid = f"payout {_amount(settled.payout_atoms, decimals)}, burn {_amount(burn, decimals)}"
-    return Findings((f"model {row.model}: {paid} recomputed",), tuple(problems))
+    amounts = {"gross payout": settled.payout_atoms, "burn": burn}
+    if not case.stated.terms.rules.own_functions:
+        amounts = {"payout": payout, "burn": burn}
+    paid = ", ".join(f"{name} {_amount(atoms, decimals)}" for name, atoms in amounts.items())
+    return Findings((f"model {row.model}: {paid} recomputed",), tuple(problems), notes)
+
+
+def _adjusted(case: _Case, gross: int, scores: Units) -> tuple[int, tuple[str, ...]]:
+    """Returns what the rules' steps leave of a payout, and on whose word that rests besides the own file."""
+    row, terms = case.row, case.stated.terms
+    trusted = []
+    if terms.rules.net_opposites is not None:
+        trusted.append("what opposite submissions net in the payout factor was taken as published")
+    if own := terms.rules.own_functions:
+        trusted.append(f"what {' and '.join(own)} made of its payout was not recomputed")
+        return row.payout, tuple(f"model {row.model}: {each}" for each in trusted)
+    earning = [partner for partner in case.partners if partner.gross_payout > 0]
+    if earning and any(step.unit == "account" for step in terms.rules.adjust):
+        trusted.append(f"the other payouts of its account ({len(earning)}) were taken as published")
+    rows = [(row, gross, scores), *((partner, partner.gross_payout, partner.scores) for partner in earning)]
+    gains = [Gain(r.model or "", r.account, payout, r.at_risk, found) for r, payout, found in rows]
+    payout = adjusted(gains, terms.rules, terms.decimals)[0] if gross else 0
+    return payout, tuple(f"model {row.model}: {each}" for each in trusted)
 
 
 def _where(case: _Case, table: str) -> str:

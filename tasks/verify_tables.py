@@ -87,7 +87,8 @@ def _scores(revision: Revision, stated: Stated) -> Findings:
     found = [mismatch(path, f"account of {r.model}", accounts.get(r.model), r.account, "the ledger has") for r in other]
     problems += few(found)
     for key in SCORE_KEYS:
-        problems += few(list(_paid_scores(revision.path("ledger"), key, rows, scores)))
+        shown = scores if key in stated.terms.rules.shown_scores else {}
+        problems += few(list(_shown_scores(revision.path("ledger"), key, rows, shown)))
         stated_percentiles = table.column(f"{key}_percentile").to_pylist()
         problems += few(list(_percentiles(path, key, scores, stated_percentiles)))
     problems += _true_contribution(path, scores, stated)
@@ -95,10 +96,10 @@ def _scores(revision: Revision, stated: Stated) -> Findings:
     return Findings((checked,), tuple(problems))
 
 
-def _paid_scores(path: str, key: str, rows: Sequence[LedgerRow], scores: Mapping[str, Units]) -> Iterator[str]:
-    """Yields where the ledger has another score than the scores table, or one that is not paid on."""
+def _shown_scores(path: str, key: str, rows: Sequence[LedgerRow], shown: Mapping[str, Units]) -> Iterator[str]:
+    """Yields where the ledger has another score than the scores table, or one that no money depends on."""
     for row in rows:
-        published = scores.get(row.model or "", {}).get(key) if key in row.multipliers else None
+        published = shown.get(row.model or "", {}).get(key)
         in_ledger = row.scores.get(key)
         if in_ledger != published:
             yield mismatch(path, f"{key} of {row.model}", decimal(in_ledger), decimal(published), "the scores give")

@@ -6,8 +6,21 @@ from pathlib import Path
 
 from scoring.errors import StakeweightError
 from scoring.true_contribution import TrueContribution
+from scoring.weight_policies import EXAMPLE
+from tasks.alike import (
+    Alike,
+    benchmark_example,
+    counted_of,
+    example_correlations,
+    examples_of,
+    families_of,
+    find_edges,
+    merged,
+    netting_families,
+    thresholds_of,
+)
 from tasks.conclude import Resolution, Work, conclude
-from tasks.ingest import cut_blocks, ingest_block
+from tasks.ingest import Block, cut_blocks, ingest_block
 from tasks.meta_models import (
     BlockSums,
     RoundFacts,
@@ -37,20 +50,32 @@ def work_in_process(plan: RoundPlan) -> Work:
     blocks = [ingest_block(sources, plan.data, ids) for sources in cut_blocks(plan.sources)]
     receipts = [receipt for block in blocks for receipt in block.receipts]
     dropout = None if plan.portfolio is None else plan.tournament.true_contribution
-    policy = plan.tournament.weights
-    weights = weigh(receipts, plan.inputs.stakes, plan.inputs.round.seed, options, dropout, policy)
-    parts = [weights.of(block.ranks.models) for block in blocks]
-    merged = merge_sums([sum_block(block, part, True) for block, part in zip(blocks, parts, strict=True)])
-    bags = [price_bag(bag, merged, plan.targets) for bag in range(options.bags)]
     benchmarks = ingest_block(plan.benchmarks, plan.data, ids)
+    alike, policy = _alike(plan, blocks, benchmarks), plan.tournament.weights
+    weights = weigh(receipts, plan.inputs.stakes, plan.inputs.round.seed, options, dropout, policy, alike)
+    parts = [weights.of(block.ranks.models) for block in blocks]
+    sums = merge_sums([sum_block(block, part, True) for block, part in zip(blocks, parts, strict=True)])
+    bags = [price_bag(bag, sums, plan.targets) for bag in range(options.bags)]
     benchmark = benchmark_meta_model(benchmarks, plan.inputs.benchmark_stakes)
     facts = RoundFacts(plan.targets, plan.inputs.features, options, weights.others)
-    found = _true_contribution(plan, merged)
-    vectors = vectors_of_round(facts, merged, bags, benchmark, found)
+    found = _true_contribution(plan, sums)
+    vectors = vectors_of_round(facts, sums, bags, benchmark, found)
     scores = [score(block, part, vectors) for block, part in zip(blocks, parts, strict=True)]
     scores += merge_pairs(parts, [score_pairs(start, blocks, parts) for start in range(len(blocks))])
     published = vectors_to_publish(vectors)
-    return Work(receipts, benchmarks.receipts, scores, published, bags, weights.draws, found)
+    families = netting_families(plan.terms.rules, alike)
+    return Work(receipts, benchmarks.receipts, scores, published, bags, weights.draws, found, families=families)
+
+
+def _alike(plan: RoundPlan, blocks: list[Block], benchmarks: Block) -> Alike:
+    steps, own = plan.tournament.weights, plan.inputs.example
+    asked = thresholds_of(steps, plan.terms.rules)
+    counted = [counted_of(block.receipts, plan.inputs.stakes) for block in blocks]
+    edges = [find_edges(start, blocks, counted, asked[0]) for start in range(len(blocks))] if asked else []
+    families = families_of([model for block in blocks for model in block.ranks.models], edges, asked)
+    ranks = {name: own if name == EXAMPLE else benchmark_example(benchmarks, name) for name in examples_of(steps, own)}
+    example = {name: merged(example_correlations(block, each) for block in blocks) for name, each in ranks.items()}
+    return Alike(plan.inputs.standings, families, example)
 
 
 def _true_contribution(plan: RoundPlan, sums: BlockSums) -> TrueContribution | None:

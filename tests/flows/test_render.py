@@ -31,7 +31,7 @@ BREAKING = {"a\nb": "a\\nb", "\x1b[31mred": "\\x1b[31mred", "a\r\tb": "a\\r\\tb"
 def resolution(name: str) -> Resolution:
     line = ModelLine(name, Decimal(10), Decimal(1), {"corr": Decimal("0.01")})
     loss = ModelLine("other", Decimal(10), Decimal(-1), {"corr": None})
-    totals = (Decimal(20), Decimal(1), Decimal(1), Decimal(1))
+    totals = (Decimal(20), Decimal(0), Decimal(1), Decimal(1), Decimal(1), Decimal(1))
     summary = RoundSummary(2, {"scored": 2}, *totals, (line,), (loss,), {"corr": Decimal("0.02")})
     outputs = {"ledger": {"path": f"{name}/round=1/1.parquet", "rows": 2, "sha256": "", "bytes": 1}}
     facts = {"tournament": name, "currency": name}

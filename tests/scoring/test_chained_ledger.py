@@ -48,10 +48,11 @@ def changed(ledger: Ledger, model: str, **fields) -> Ledger:
 def restated(ledger: Ledger, model: str, **fields) -> Ledger:
     """A change of one row, and the counter-entries that a liar would change with it."""
     rows = changed(ledger, model, **fields).rows
-    sums = {"treasury": {"payout": 0}, "burn": {"burn": 0}}
+    sums = {"treasury": {"payout": 0, "gross_payout": 0}, "burn": {"burn": 0}}
     for each in rows:
         if each.entry == "model":
             sums["treasury"]["payout"] += each.payout
+            sums["treasury"]["gross_payout"] += each.gross_payout
             sums["burn"]["burn"] += each.burn
     return Ledger(tuple(replace(each, **sums.get(each.entry, {})) for each in rows))
 
@@ -146,9 +147,9 @@ def test_problems__finds_a_burn_that_is_capped_too_low(burn):
 
 def test_problems__finds_a_payout_on_the_balance_before_settlement():
     ledger = settled(chained("a", 100, 150), a=HALF)
-    lied = restated(ledger, "a", payout=75 * NMR, stake_after=225 * NMR)
+    lied = restated(ledger, "a", gross_payout=75 * NMR, payout=75 * NMR, stake_after=225 * NMR)
     assert problems(lied, CHAINED) == [
-        "model a: payout − burn must be [50000000000000000000] atoms, found 75" + 18 * "0"
+        "model a: gross_payout − burn must be [50000000000000000000] atoms, found 75" + 18 * "0"
     ]
 
 

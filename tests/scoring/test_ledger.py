@@ -269,7 +269,13 @@ def test_problems__finds_nothing_in_an_honest_ledger(ledger):
 @pytest.mark.parametrize(
     ("model", "change", "message"),
     [
-        ("earns", {"payout": 17 * NMR // 10}, "payout − burn must be"),
+        ("earns", {"gross_payout": 17 * NMR // 10}, "gross_payout − burn must be"),
+        ("earns", {"payout": 17 * NMR // 10}, "stake_after must be stake_before"),
+        ("earns", {"netted": 101 * NMR}, "netted must be at most at_risk"),
+        ("earns", {"netted": 1}, "netted must be the same on two sides, found 1 in all"),
+        ("earns", {"netted": 2}, "netted must be the same on two sides, found 2 in all, 2 of them in one row"),
+        ("late", {"netted": 2}, "netted must be at most at_risk = 0"),
+        ("burns", {"payout": 1}, "payout must be 0 where gross_payout is"),
         ("earns", {"stake_after": 100 * NMR}, "stake_after must be stake_before"),
         ("earns", {"burn": 1}, "one of payout and burn must be 0"),
         ("earns", {"raw_rate": 1}, "raw_rate must be"),
@@ -346,4 +352,4 @@ def test_problems__knows_the_order_of_clip_and_factor_and_the_rounding():
     by_order = problems(ledger, replace(TERMS, rules=replace(RULES, order="clip_first")))
     assert any("clipped_rate must be" in problem for problem in by_order)
     by_rounding = problems(ledger, replace(TERMS, rules=replace(RULES, rounding="nearest")))
-    assert by_rounding == [f"model a: payout − burn must be [{5 * 10**19 + 1}] atoms, found {5 * 10**19}"]
+    assert by_rounding == [f"model a: gross_payout − burn must be [{5 * 10**19 + 1}] atoms, found {5 * 10**19}"]

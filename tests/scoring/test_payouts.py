@@ -18,6 +18,7 @@ from scoring.payouts import (
     fixed_point,
     payout_factor,
     settle_stake,
+    whole_atoms,
 )
 from scoring.published import SCORE_DECIMALS
 from scoring.rules import Rules
@@ -187,3 +188,13 @@ def test_fixed_point__refuses_what_its_column_cannot_hold():
     assert fixed_point(10**38 - 1, 18) == Decimal("99999999999999999999.999999999999999999")
     with pytest.raises(OverflowError, match="at most 38 digits"):
         fixed_point(10**38, 18)
+
+
+@given(st.integers(-(10**60), 10**60), st.integers(1, 10**40))
+@example(5, 2)
+@example(-5, 2)
+@example(7, 2)
+def test_whole_atoms__rounds_as_the_rule_says(numerator, denominator):
+    exact = Fraction(numerator, denominator)
+    assert whole_atoms(numerator, denominator, "toward_zero") == int(exact)
+    assert whole_atoms(numerator, denominator, "nearest") == round(exact)

@@ -9,7 +9,8 @@ import pytest
 
 from scoring.errors import OperatorError
 from scoring.published import SCORE_KEYS
-from scoring.rulebook import Rulebook, Rules, builtin, parse_rules
+from scoring.rulebook import Rulebook, Rules, builtin, builtin_tables, parse_rules
+from scoring.rules import PayoutStep
 
 PLAIN = 'since_round = 101\npayout = { corr = "0.5", mmc = "2.0" }\nclip = "0.05"'
 CHOSEN = 'since_round = 101\nmultipliers = "model"\nclip = "0.05"'
@@ -40,6 +41,8 @@ def test_parse_rules__takes_the_documented_defaults():
         order="factor_first",
         rounding="toward_zero",
         source="",
+        adjust=(),
+        net_opposites=None,
     )
 
 
@@ -49,6 +52,30 @@ def test_parse_rules__reads_every_key():
     )
     assert rules.stake_threshold == 72000
     assert (rules.order, rules.rounding, rules.source) == ("clip_first", "nearest", "the minutes")
+
+
+def test_parse_rules__reads_the_steps_of_payouts_and_the_netting():
+    rules = only(
+        f'{PLAIN}\nnet_opposites = "0.95"\nadjust = ['
+        '{ policy = "conformity_tax", threshold = "50", unit = "account" }, { policy = "uniqueness" }, '
+        '{ policy = "uniqueness", score = "cwmm_mean" }, { policy = "my.rules:payouts" }]'
+    )
+    assert rules.net_opposites == Decimal("0.95")
+    assert rules.adjust == (
+        PayoutStep("conformity_tax", Decimal(50), "account", "cwmm"),
+        PayoutStep("uniqueness", score="cwmm_max"),
+        PayoutStep("uniqueness", score="cwmm_mean"),
+        PayoutStep("my.rules:payouts"),
+    )
+    assert rules.own_functions == ("my.rules:payouts",)
+    assert pickle.loads(pickle.dumps(rules)) == rules
+
+
+def test_builtin_tables__are_what_the_built_in_rulebook_is_read_from():
+    tables = builtin_tables("numerai")
+    assert parse_rules(tables, book="numerai", origin="here") == builtin("numerai")
+    with pytest.raises(OperatorError, match="built-in rulebook must be one of numerai, found 'numerei'"):
+        builtin_tables("numerei")
 
 
 @pytest.mark.parametrize(("written", "read"), [('"0.05"', "0.05"), ("0.05", "0.05"), ("1", "1"), ('"1"', "1")])
@@ -97,6 +124,23 @@ def test_parse_rules__refuses_a_binary_float():
         (f'{PLAIN}\norder = "clip"', r"order must be one of factor_first, clip_first, found 'clip'"),
         (f'{PLAIN}\nrounding = "up"', "rounding must be one of toward_zero, nearest, found 'up'"),
         (f"{PLAIN}\nsource = 5", "source must be a text in quotes, found 5"),
+        (f'{PLAIN}\nnet_opposites = "0.5"', "net_opposites must be above 0.5, at most 1, found 0.5"),
+        (f'{PLAIN}\nnet_opposites = "95 %"', "net_opposites: must be a plain decimal number.*found '95 %'"),
+        (f'{PLAIN}\nadjust = "uniqueness"', "adjust must be a list of tables"),
+        (f'{PLAIN}\nadjust = ["uniqueness"]', "adjust must list tables with a policy.*found 'uniqueness'"),
+        (f'{PLAIN}\nadjust = [{{ threshold = "5" }}]', "adjust must list tables with a policy"),
+        (
+            f'{PLAIN}\nadjust = [{{ policy = "unique" }}]',
+            r"adjust, unique: policy must be.*\(did you mean 'uniqueness'",
+        ),
+        (f'{PLAIN}\nadjust = [{{ policy = "uniqueness", scor = "tc" }}]', r"adjust: a key must be.*mean 'score'\?"),
+        (f'{PLAIN}\nadjust = [{{ policy = "uniqueness", score = 5 }}]', "adjust, score must be a score's name"),
+        (f'{PLAIN}\nadjust = [{{ policy = "conformity_tax" }}]', "conformity_tax: threshold must be a number ≥ 0"),
+        (f'{PLAIN}\nadjust = [{{ policy = "conformity_tax", threshold = "x" }}]', "threshold: must be a plain decimal"),
+        (
+            f'{PLAIN}\nadjust = [{{ policy = "a:b", unit = "team" }}]',
+            "unit must be one of model, account, found 'team'",
+        ),
     ],
 )
 def test_parse_rules__refuses_in_one_line_that_names_file_row_and_key(row, message):

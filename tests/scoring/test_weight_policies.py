@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring.errors import OperatorError
-from scoring.weight_policies import WeightStep, amounts_of, capped
+from scoring.weight_limits import capped
+from scoring.weight_policies import Field, WeightStep, amounts_of
 from scoring.weights import stake_weights
 
 NMR = 10**18
@@ -26,8 +27,12 @@ def names(count: int) -> list[str]:
 
 
 def weights(steps: Sequence[WeightStep], atoms: Sequence[int], accounts: Sequence[str | None] | None = None) -> list:
+    return stake_weights(amounts_of(steps, field(atoms, accounts))).tolist()
+
+
+def field(atoms: Sequence[int], accounts: Sequence[str | None] | None = None) -> Field:
     owners = [None] * len(atoms) if accounts is None else accounts
-    return stake_weights(amounts_of(steps, atoms, names(len(atoms)), owners)).tolist()
+    return Field(tuple(names(len(atoms))), tuple(owners), tuple(atoms))
 
 
 def joint(values: Sequence[float], accounts: Sequence[str | None]) -> list[float]:
@@ -57,7 +62,7 @@ def water_filled(totals: Sequence[int], cap: Fraction) -> list[Fraction]:
 @given(STAKES)
 def test_amounts_of__no_step_and_stake_are_the_stakes_themselves(atoms: list[int]) -> None:
     for steps in ((), (WeightStep("stake"),)):
-        assert amounts_of(steps, atoms, names(len(atoms)), [None] * len(atoms)) == atoms
+        assert amounts_of(steps, field(atoms)) == atoms
 
 
 @given(STAKES, CAPS)

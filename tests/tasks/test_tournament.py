@@ -27,7 +27,8 @@ BAD_TOURNAMENTS = {
     "unknown_rules_key": (TOURNAMENT.replace("clip", "clp"), "tournament.toml", "'clp' (did you mean 'clip'?)"),
     "unknown_policy": (
         TOURNAMENT + '[weights]\npolicy = "cap"\n',
-        'weights.policy must be one of "stake", "equal", "log", "power", "cap_model", "cap_account", found "cap"',
+        'weights.policy must be one of "stake", "equal", "log", "power", "cap_model", "cap_account", "cap_family", ',
+        'found "cap"',
     ),
     "weights_no_table": (
         HEADER + "weights = 3\n" + RULES,
@@ -45,6 +46,26 @@ BAD_TOURNAMENTS = {
     "weights_large_cap": (
         TOURNAMENT + '[[weights]]\npolicy = "cap_account"\ncap = 5\n',
         "weights: cap of cap_account must be at most 1, found 5",
+    ),
+    "weights_without_threshold": (
+        TOURNAMENT + '[[weights]]\npolicy = "cap_family"\ncap = "0.1"\n',
+        "weights: cap_family needs threshold, a number above 0, found None",
+    ),
+    "weights_low_threshold": (
+        TOURNAMENT + '[[weights]]\npolicy = "cap_family"\ncap = "0.1"\nthreshold = "0.5"\n',
+        "weights: threshold of cap_family must be above 0.5, found 0.5",
+    ),
+    "weights_example_of_another": (
+        TOURNAMENT + '[weights]\npolicy = "reputation"\nexample = "bench"\n',
+        "weights.example means nothing with the policy reputation; leave it out",
+    ),
+    "weights_number_of_own": (
+        TOURNAMENT + '[weights]\npolicy = "mine:weights"\ncap = 1\n',
+        "weights.cap means nothing with the policy mine:weights; leave it out",
+    ),
+    "weights_limit_too_late": (
+        TOURNAMENT + '[[weights]]\npolicy = "equal"\n[[weights]]\npolicy = "limit_stake"\nlimit = 1\nminimum = 0\n',
+        "weights: limit_stake is in currency and must stand before equal, found after it",
     ),
     "no_name": (without(TOURNAMENT, "name"), "name must be a string that is not empty, but it is missing"),
     "empty_name": (TOURNAMENT.replace('"tiny"', '""'), 'name must be a string that is not empty, found ""'),
@@ -194,11 +215,28 @@ exponent = 0.1
 [[weights]]
 policy = "cap_account"
 cap = "0.05"
+[[weights]]
+policy = "cap_family"
+cap = "0.1"
+threshold = "0.95"
+[[weights]]
+policy = "minimum_example_correlation"
+minimum = "-0.25"
+example = "bench_one"
+[[weights]]
+policy = "my_rules:weights"
 """
     assert tournament_of(tmp_path / "c", TOURNAMENT + steps).weights == (
         WeightStep("log", Decimal("2.5") * 10**18),
         WeightStep("power", Decimal("0.1")),
         WeightStep("cap_account", Decimal("0.05")),
+        WeightStep("cap_family", Decimal("0.1"), threshold=Decimal("0.95")),
+        WeightStep("minimum_example_correlation", minimum=Decimal("-0.25"), example="bench_one"),
+        WeightStep("my_rules:weights"),
+    )
+    limit = '[weights]\npolicy = "limit_stake"\nlimit = "2.5"\nminimum = "0.01"\n'
+    assert tournament_of(tmp_path / "d", TOURNAMENT + limit).weights == (
+        WeightStep("limit_stake", Decimal("2.5") * 10**18, minimum=Decimal("0.01")),
     )
 
 
@@ -207,6 +245,13 @@ def test_terms_of_portfolio__only_where_they_are_asked_for_or_paid_on(tmp_path: 
     asked = tournament_of(tmp_path / "b", TOURNAMENT + "[portfolio]\n")
     paid = tournament_of(tmp_path / "c", TOURNAMENT.replace("mmc =", "tc ="))
     assert asked.terms_of_portfolio(7) == paid.terms_of_portfolio(7) == PortfolioTerms()
+
+
+def test_terms_of_portfolio__also_where_payouts_are_adjusted_by_true_contribution(tmp_path: Path) -> None:
+    chosen = TOURNAMENT.replace('payout = { corr = "0.5", mmc = "2.0" }', 'multipliers = "model"')
+    taxed = chosen + 'adjust = [{ policy = "uniqueness", score = "tc" }]\n'
+    assert tournament_of(tmp_path / "a", chosen).terms_of_portfolio(7) is None
+    assert tournament_of(tmp_path / "b", taxed).terms_of_portfolio(7) == PortfolioTerms()
 
 
 @pytest.mark.parametrize("case", BAD_TOURNAMENTS.values(), ids=BAD_TOURNAMENTS.keys())

@@ -1,0 +1,175 @@
+"""A case under attack: what an attacker gains, whom it costs, and whether it shows.
+
+    mechanism ─ attack ─ choice ─► two plays ─► two ledgers ─► gain, harm, detectability
+
+    gain            (payout less burn of his models, attacking − honest) / his stake
+    harm            (the others' payout less burn, honest − attacking) / the others' stakes
+    throttle        1 − payout factor, attacking / honest: what everybody loses of whatever he is paid
+    detectability   the greatest |ρ| of his submissions with another submission of the round, by stake; 1 where a
+                    submission is refused or late, for then it is on record
+
+The same models count as others in both plays. Each distinct play is carried out once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from scoring.lab.attacks import ATTACKS
+from scoring.lab.plays import Ground, Pair, Play
+from scoring.ledger import Ledger
+from scoring.ranks import power_table, values
+from tasks.lab.case import RoundCase, Scene, example_of, staged
+from tasks.lab.evaluate import Known, evaluate, models_of
+from tasks.lab.mechanism import Mechanism
+
+
+@dataclass(frozen=True, slots=True)
+class Blow:
+    """One attack in one round.
+
+    Attributes:
+        mechanism, attack: names.
+        choice: in how many parts, or which try.
+        round: the round's number.
+        stake: what the attacker staked, in the currency.
+        gain: per unit of his stake.
+        harm: per unit of the others' stakes.
+        throttle: share of the payout factor that is lost.
+        detectability: 0 … 1.
+    """
+
+    mechanism: str
+    attack: str
+    choice: int
+    round: int
+    stake: float
+    gain: float
+    harm: float
+    throttle: float
+    detectability: float
+
+
+def attack_case(
+    case: RoundCase,
+    mechanisms: Sequence[Mechanism],
+    attacks: Sequence[str],
+    known: Known,
+) -> list[Blow]:
+    """Returns what each attack gives under each mechanism; a round without an occasion gives nothing.
+
+    Args:
+        case: the round.
+        mechanisms: what is attacked.
+        attacks: names of the attacks.
+        known: what is known of the round when nobody attacks.
+    """
+    found = []
+    for mechanism in mechanisms:
+        siege = _Siege(case, mechanism, known)
+        ground = siege.ground()
+        if ground is None:
+            continue
+        for name in attacks:
+            for choice in ATTACKS[name].choices:
+                pair = ATTACKS[name].plays(ground, choice)
+                if pair is not None:
+                    found.append(siege.blow(name, choice, pair))
+    return found
+
+
+_DRAWN = frozenset({"mmc_bagged", "tc", "tc_raw"})
+"""The scores that depend on the round's seed."""
+
+
+class _Siege:
+    """One mechanism in one round; remembers the plays that were carried out."""
+
+    def __init__(self, case: RoundCase, mechanism: Mechanism, before: Known) -> None:
+        self._case, self._mechanism, self._before = case, mechanism, before
+        rules = mechanism.tournament.rulebook.at(case.number)
+        self._draws = not _DRAWN.isdisjoint(rules.shown_scores)  # else another seed is the same play
+        self._known: dict[object, tuple[Scene, Ledger | None]] = {}
+
+    def ground(self) -> Ground | None:
+        """Returns what the attacker can know; None where nothing is at risk."""
+        case, scene = self._case, self._case.scene
+        outcome = evaluate(case, scene, self._mechanism, self._before, "money")
+        if outcome is None:
+            return None
+        self._known[_key(Play())] = scene, outcome.ledger
+        return Ground(case.ranks, scene.stakes, outcome.meta_model, example_of(case), self._before.rates, scene.seed)
+
+    def blow(self, attack: str, choice: int, pair: Pair) -> Blow:
+        """Returns what the attack gives."""
+        (_, honest), (scene, attacking) = self._played(pair.honest), self._played(pair.attacking)
+        before, after = _changes(honest), _changes(attacking)
+        own = pair.honest.own | pair.attacking.own
+        stake = sum(row.atoms for row in scene.stakes.rows if row.model in pair.attacking.own)
+        gained = _sum(after, pair.attacking.own) - _sum(before, pair.honest.own)
+        others = (before.keys() & after.keys()) - own
+        at_risk = sum(row.at_risk for row in models_of(honest) if row.model in others) if honest else 0
+        lost = _sum(before, others) - _sum(after, others)
+        return Blow(
+            mechanism=self._mechanism.name,
+            attack=attack,
+            choice=choice,
+            round=self._case.number,
+            stake=stake / 10**self._mechanism.tournament.decimals,
+            gain=gained / stake if stake else 0.0,
+            harm=lost / at_risk if at_risk else 0.0,
+            throttle=_throttle(honest, attacking),
+            detectability=_detectability(scene, pair.attacking),
+        )
+
+    def _played(self, play: Play) -> tuple[Scene, Ledger | None]:
+        key = _key(play if self._draws else replace(play, seed=None))
+        if key not in self._known:
+            scene = staged(self._case, play)
+            outcome = evaluate(self._case, scene, self._mechanism, self._before, "money")
+            self._known[key] = scene, None if outcome is None else outcome.ledger
+        return self._known[key]
+
+
+def _key(play: Play) -> object:
+    """Returns what the play does, whoever's it is."""
+    uploads = tuple(sorted((model, predictions.tobytes()) for model, predictions in play.uploads.items()))
+    stakes = tuple((s.model, s.account, s.atoms, tuple(sorted(s.multipliers.items())), s.late) for s in play.stakes)
+    return stakes, uploads, play.withdrawn, play.seed
+
+
+def _changes(ledger: Ledger | None) -> dict[str, int]:
+    return {row.model or "": row.payout - row.burn for row in models_of(ledger)} if ledger else {}
+
+
+def _throttle(honest: Ledger | None, attacking: Ledger | None) -> float:
+    """Returns what is lost of the payout factor; nothing where there was none."""
+    if honest is None or attacking is None or not honest.rows[0].factor:
+        return 0.0
+    return 1.0 - attacking.rows[0].factor / honest.rows[0].factor
+
+
+def _sum(changes: Mapping[str, int], models: frozenset[str] | set[str]) -> int:
+    return sum(change for model, change in changes.items() if model in models)
+
+
+def _detectability(scene: Scene, play: Play) -> float:
+    """Returns the greatest |ρ| of his submissions with another one, weighted by stake."""
+    place = {model: row for row, model in enumerate(scene.ranks.models)}
+    stakes = {row.model: row for row in scene.stakes.rows if row.model in play.own}
+    total = sum(row.atoms for row in stakes.values())
+    if not total:
+        return 0.0
+    every = values(scene.ranks, power_table(scene.ranks.stocks))
+    every = every - every.mean(axis=1, keepdims=True)
+    every = every / np.linalg.norm(every, axis=1, keepdims=True)
+    seen = 0.0
+    for model, row in stakes.items():
+        found = 1.0
+        if model in place and not row.late:
+            alike = np.abs(every @ every[place[model]])
+            alike[place[model]] = 0.0
+            found = min(1.0, float(alike.max()))
+        seen += found * (row.atoms / total)
+    return seen
