@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from math import ceil
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
@@ -253,14 +254,16 @@ def _links(left: _Side, right: _Side, threshold: Decimal) -> list[Edge]:
     place = columns + (0 if left is right else len(left.distinct.models))
     open_ = np.zeros(rows.size, dtype=bool)
     undecided(rows, place, screened, 2 * reach, open_)
-    least = Fraction(threshold) * SAME
+    rows, columns, place = rows[open_], columns[open_], place[open_]
+    likeness = _exact(left, right, rows, columns)
+    order = np.lexsort((columns, rows, -np.abs(likeness)))
+    order = order[np.abs(likeness[order]) >= ceil(Fraction(threshold) * SAME)]
+    # Changed a little, copies are more pairs than there is time to make objects of; only a forest of them is kept.
+    strength = np.arange(order.size, 0, -1) * np.sign(likeness[order])  # strictly falling: as in `_by_strength`
+    kept = np.zeros(order.size, dtype=bool)
+    undecided(rows[order], place[order], strength.astype(np.float64), 0.5, kept)
     names, others = left.distinct.models, right.distinct.models
-    found = [
-        _edge(names[row], others[column], likeness)
-        for row, column, likeness in _exact(left, right, rows[open_], columns[open_])
-        if abs(likeness) >= least
-    ]
-    return list(_strongest(found))
+    return [_edge(names[rows[at]], others[columns[at]], int(likeness[at])) for at in order[kept]]
 
 
 def _screened(
@@ -286,15 +289,16 @@ def _reach(stocks: int) -> float:
 
 def _exact(
     left: _Side, right: _Side, rows: Int64[np.ndarray, " pair"], columns: Int64[np.ndarray, " pair"]
-) -> list[tuple[int, int, int]]:
-    """Returns row, column and correlation of some pairs, in units of 1e-12."""
+) -> Int64[np.ndarray, " pair"]:
+    """Returns the correlations of some pairs, in units of 1e-12."""
     stocks, table = left.distinct.stocks, power_table(left.distinct.stocks)
-    found: list[tuple[int, int, int]] = []
+    found = np.zeros(rows.size, dtype=np.int64)
     for row in np.unique(rows).tolist():
-        chosen = columns[rows == row]
+        of_row = rows == row
+        chosen = columns[of_row]
         inner = np.empty(chosen.size)
         products_of(left.distinct.doubled[row], right.distinct.doubled, chosen, table, inner)
         means = stocks * (left.exact.mean[row] * right.exact.mean[chosen])
         exact = (inner - means) / (left.exact.norm[row] * right.exact.norm[chosen])
-        found += [(row, at, score_units(rho)) for at, rho in zip(chosen.tolist(), exact.tolist(), strict=True)]
+        found[of_row] = [score_units(rho) for rho in exact.tolist()]
     return found

@@ -39,6 +39,8 @@ PLACE = Place("rules.adjust", "policy", tuple(STEP_SCORES))
 """Where an operator's own function is named, for messages."""
 
 _SCORE_ONE: int = 10**SCORE_DECIMALS
+_LARGEST_TOTAL = 5 * 10**37
+"""Half of what a column of money holds; the other half is for the stakes that payouts are added to."""
 Taxed = tuple[int, int]
 """A payout as it is before rounding: numerator and denominator > 0."""
 
@@ -143,6 +145,9 @@ def _own(name: str, gains: Sequence[Gain]) -> list[int]:
         if type(payout) is not int or payout < 0:  # a number of numpy may have wrapped
             must = f"must return atoms as Python's int, ≥ 0, found {payout!r} for model {gain.model}"
             raise OperatorError(f"{PLACE.table}: {name} {must}")
+    if sum(found) > _LARGEST_TOTAL:
+        must = f"must return at most {_LARGEST_TOTAL:.0e} atoms in all, found {sum(found)}"
+        raise OperatorError(f"{PLACE.table}: {name} {must}")
     return found
 
 

@@ -33,6 +33,8 @@ ROW_KEYS = (
     "net_opposites",
 )
 STEP_KEYS = ("policy", "threshold", "unit", "score")
+_MAX_EXPONENT = 40
+"""Beyond any amount and any share; without a bound a number such as 1e999999999 would be written out in full."""
 _PLAIN_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
@@ -202,12 +204,11 @@ def _parse_step(found: object) -> PayoutStep:
     score = found.get("score")
     if score is not None and not isinstance(score, str):
         raise OperatorError(f"adjust, score must be a score's name in quotes, found {score!r}")
-    return PayoutStep(
-        policy=found["policy"],
-        threshold=_parse_optional(found, "threshold"),
-        unit=_parse_word(found, "unit", get_args(PayoutUnit)),
-        score=score,
-    )
+    try:
+        threshold, unit = _parse_optional(found, "threshold"), _parse_word(found, "unit", get_args(PayoutUnit))
+    except OperatorError as error:
+        raise OperatorError(f"adjust, {found['policy']}: {error}") from None
+    return PayoutStep(found["policy"], threshold, unit, score)
 
 
 def _parse_source(table: Mapping[str, Any]) -> str:
@@ -225,7 +226,10 @@ def _parse_number(found: Any, what: str) -> Decimal:
     """Returns the number exactly as written; a binary float is no longer what was written."""
     written = isinstance(found, str) and _PLAIN_NUMBER.fullmatch(found)
     if isinstance(found, Decimal) or type(found) is int or written:
-        return Decimal(found)
+        number = Decimal(found)
+        if number.is_finite() and number and abs(number.adjusted()) > _MAX_EXPONENT:
+            raise OperatorError(f"{what}: must lie between 1e-{_MAX_EXPONENT} and 1e{_MAX_EXPONENT}, found {found}")
+        return number
     raise OperatorError(f'{what}: must be a plain decimal number, best in quotes, as "0.05", found {found!r}')
 
 

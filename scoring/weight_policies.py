@@ -20,6 +20,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from typing import Literal
 
 from scoring.errors import OperatorError
 from scoring.families import Families
@@ -45,13 +46,19 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
 EXAMPLE = ""
 """Stands in `Field.example` for the round's own example predictions; other names are benchmark models'."""
 PLACE = Place("weights", "policy", tuple(PARAMETERS))
-_BY_STANDING = ("within_account", "reputation", "limit_stake")
+_BY_STANDING: Mapping[str, Literal["models", "accounts"]] = {
+    "within_account": "accounts",
+    "reputation": "models",
+    "limit_stake": "models",
+}
+"""Policies that cannot do without standings, and whose they look at."""
 _IN_ATOMS = ("stake", "limit_stake", "minimum_example_correlation")
 _UNITS = 10**SCORE_DECIMALS
 _BOUNDS: Mapping[tuple[str, str], tuple[int | None, int | None]] = {
     ("", "exponent"): (None, 1),
     ("", "cap"): (None, 1),
     ("", "threshold"): (None, 1),
+    ("limit_stake", "minimum"): (-(10**20), 10**20),
     ("minimum_example_correlation", "minimum"): (-1, 1),
 }
 """The least and the largest value of a number, of all policies or of one."""
@@ -182,6 +189,20 @@ def check_order(steps: Sequence[WeightStep]) -> None:
 def needs_standings(steps: Iterable[WeightStep]) -> str | None:
     """Returns the first policy that cannot do without standings; None where there is none."""
     return next((step.policy for step in steps if step.policy in _BY_STANDING), None)
+
+
+def misses_standings(steps: Iterable[WeightStep], standings: Standings) -> str | None:
+    """Returns what a step looks for in vain in a table that is not empty: then it is the wrong table, or column.
+
+    Args:
+        steps: of the policy.
+        standings: as read; where nobody stands at all, as before a first season, nothing is missed.
+    """
+    for step in steps:
+        whose = _BY_STANDING.get(step.policy)
+        if whose and not getattr(standings, whose) and (standings.models or standings.accounts):
+            return f"{step.policy} looks at {whose}"
+    return None
 
 
 def thresholds(steps: Iterable[WeightStep]) -> set[Decimal]:

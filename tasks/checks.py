@@ -6,14 +6,17 @@ and one line; found at the end, a night of a cluster.
 
 from collections.abc import Collection
 from datetime import datetime
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
 
 from scoring import payout_policies
 from scoring.errors import NotDueError, NothingToPayError, OperatorError, nearest
-from scoring.named_function import load_function
+from scoring.named_function import Place, load_function, source_file
 from scoring.portfolio.builder import STRUCTURED, load_builder
 from scoring.portfolio.problem import PortfolioTerms, portfolio_problem
 from scoring.rounds import Targets
-from scoring.weight_policies import EXAMPLE, PLACE, examples, needs_standings
+from scoring.weight_policies import EXAMPLE, PLACE, examples, misses_standings, needs_standings
 from tasks.inputs import RoundInputs, round_folder
 from tasks.tournament import Tournament
 
@@ -56,19 +59,19 @@ def check_paid_scores(tournament: Tournament, inputs: RoundInputs) -> None:
             f"{folder}/stakes.parquet: under {rules.rules_id} the models choose, so it needs a column "
             f"{rules.paid_scores[0]}_multiplier or another of {', '.join(rules.paid_scores)}; found none"
         )
-    wanted = {key for stake in staked for key, value in rules.multipliers(stake.multipliers).items() if value}
-    wanted |= set(rules.adjust_scores)
+    paid = {key for stake in staked for key, value in rules.multipliers(stake.multipliers).items() if value}
     for name in rules.own_functions:
-        load_function(name, payout_policies.PLACE)
+        check_function(name, payout_policies.PLACE)
     lacking = {
         "fnc": None if inputs.features else f"{folder}/features.parquet",
         "bmc": None if inputs.benchmark_stakes else f"{folder}/benchmark_stakes.parquet",
         "cwmm_max": None if tournament.scores.pairwise else "scores.pairwise = true",
         "cwmm_mean": None if tournament.scores.pairwise else "scores.pairwise = true",
     }
-    for key in sorted(wanted):
+    for key in sorted(paid | set(rules.adjust_scores)):
         if needs := lacking.get(key):
-            raise OperatorError(f"round {number}: {rules.rules_id} pays on {key}, which needs {needs}; found none")
+            how = "pays on" if key in paid else "adjusts payouts by"
+            raise OperatorError(f"round {number}: {rules.rules_id} {how} {key}, which needs {needs}; found none")
 
 
 def check_weights(tournament: Tournament, inputs: RoundInputs, benchmarks: Collection[str]) -> None:
@@ -89,6 +92,8 @@ def check_weights(tournament: Tournament, inputs: RoundInputs, benchmarks: Colle
         raise OperatorError(
             f"round {number}: the weights follow {policy}, which needs {folder}/standings.parquet; found none"
         )
+    if inputs.standings is not None and (missed := misses_standings(steps, inputs.standings)):
+        raise OperatorError(f"{folder}/standings.parquet: {missed}, found none of them, but others; fill their column")
     for name in sorted(examples(steps)):
         there = inputs.example is not None if name == EXAMPLE else name in benchmarks
         if not there:
@@ -99,7 +104,23 @@ def check_weights(tournament: Tournament, inputs: RoundInputs, benchmarks: Colle
             )
     for step in steps:
         if step.is_own:
-            load_function(step.policy, PLACE)
+            check_function(step.policy, PLACE)
+
+
+def check_function(name: str, place: Place) -> None:
+    """Stops before any work where an operator's own function, or the file that its digest is taken of, is not there.
+
+    Raises:
+        OperatorError: as `load_function` and `source_file` say.
+    """
+    load_function(name, place)
+    digest_as_loaded(source_file(name, place))
+
+
+@cache
+def digest_as_loaded(file: Path) -> str:
+    """Returns the SHA-256 of a module's file as this process met it: Python loads a module once, edited or not."""
+    return sha256(file.read_bytes()).hexdigest()
 
 
 def check_portfolio(terms: PortfolioTerms | None, inputs: RoundInputs, targets: Targets) -> None:

@@ -19,13 +19,14 @@ from typing import Any
 from scoring.chain import Balances
 from scoring.errors import ConflictError, NotDueError, OperatorError, OtherVersionError
 from scoring.ledger import Terms, refuse_multipliers
+from scoring.named_function import is_named_function
 from scoring.named_function import source_file as file_of
 from scoring.payout_policies import PLACE as ADJUST
 from scoring.portfolio.builder import STRUCTURED, source_file
 from scoring.portfolio.problem import PortfolioTerms
 from scoring.rounds import Targets
 from scoring.weight_policies import PLACE as WEIGHTS
-from tasks.checks import check_paid_scores, check_portfolio, check_weights, targets_if_due
+from tasks.checks import check_paid_scores, check_portfolio, check_weights, digest_as_loaded, targets_if_due
 from tasks.history import balances_of
 from tasks.ingest import Source, file_hashes, find_sources
 from tasks.inputs import RoundInputs, read_round, round_folder
@@ -206,7 +207,11 @@ def draft_manifest(plan: RoundPlan, submissions: Mapping[str, str], facts: Mappi
         plan: the round's.
         submissions: SHA-256 of the submissions' and the benchmark models' files by path, as read.
         facts: totals and whatever else only the work itself could tell.
+
+    Raises:
+        OperatorError: the module of an own function was edited while the round was worked on.
     """
+    _refuse_edited(plan)
     terms, calendar = plan.terms, plan.inputs.round
     return Manifest(
         round=plan.request.round,
@@ -250,7 +255,8 @@ def _compared(plan: RoundPlan, published: Manifest) -> RoundPlan | AlreadyPublis
         return AlreadyPublished(published)
     if plan.request.revise:
         return replace(plan, supersedes=published.revision)
-    engine = str(published.facts.get("versions", {}).get("stakeweight"))
+    versions = published.facts.get("versions", {})
+    engine = str(versions.get("stakeweight"))
     if _identity(plan, submissions, engine) == published.identity:
         raise OtherVersionError(
             f"round {published.round}: already published as revision {published.revision} by stakeweight {engine}; "
@@ -260,6 +266,8 @@ def _compared(plan: RoundPlan, published: Manifest) -> RoundPlan | AlreadyPublis
     changed = sorted(
         path for path in found.keys() | published.inputs.keys() if found.get(path) != published.inputs.get(path)
     )
+    own = {name: found for name, found in _operators_versions(plan).items() if is_named_function(name)}
+    changed += [f"the module of {name}" for name, found in own.items() if versions.get(name, found) != found]
     what = ", ".join(changed[:_SHOWN]) + (f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else "")
     raise ConflictError(
         f"round {published.round}: already published as revision {published.revision} with other "
@@ -306,9 +314,21 @@ def _operators_versions(plan: RoundPlan) -> dict[str, str]:
 
 def _own_functions(plan: RoundPlan) -> dict[str, str]:
     """Returns the operator's own policies of weights and payouts, each with the SHA-256 of its module's file."""
+    return {name: sha256(file.read_bytes()).hexdigest() for name, file in _own_files(plan).items()}
+
+
+def _own_files(plan: RoundPlan) -> dict[str, Path]:
     named = [(step.policy, WEIGHTS) for step in plan.tournament.weights if step.is_own]
     named += [(name, ADJUST) for name in plan.terms.rules.own_functions]
-    return {name: sha256(file_of(name, place).read_bytes()).hexdigest() for name, place in named}
+    return {name: file_of(name, place) for name, place in named}
+
+
+def _refuse_edited(plan: RoundPlan) -> None:
+    """Stops where a round would be published with the digest of a function that it was not made by."""
+    own = _own_functions(plan)
+    for name, file in _own_files(plan).items():
+        if own[name] != digest_as_loaded(file):
+            raise OperatorError(f"{file}: was edited after {name} had been loaded from it; run the round again")
 
 
 def _solver_sha256(terms: PortfolioTerms) -> str:

@@ -17,8 +17,9 @@ STANDINGS = pa.schema(
     [("model", pa.string()), ("account", pa.string()), ("standing", pa.decimal128(38, SCORE_DECIMALS))]
 )
 """What an operator writes: a row a model or an account, the other of the two being null."""
-COLUMNS = (Column("model", "text"), Column("account", "text"), Column("standing", "exact"))
+COLUMNS = (Column("model", "text", optional=True), Column("account", "text", optional=True), Column("standing", "exact"))
 
+_ONE_OF_TWO = "or account, exactly one of the two, must be named"
 _STEP = Decimal(1).scaleb(-SCORE_DECIMALS)
 _LARGEST = 10**20
 _EXACT = Context(prec=80, rounding=ROUND_DOWN, traps=[Inexact, InvalidOperation])
@@ -36,17 +37,24 @@ def parse_standings(data: bytes, origin: str) -> Standings:
             one is there twice; a standing is null, too large or has more than 12 decimals.
     """
     table = parse_table(data, COLUMNS, origin)
-    names = {name: table.arrow.column(name).cast(pa.string()).to_pylist() for name in ("model", "account")}
+    names = {name: _names(table, name) for name in ("model", "account")}
     both = list(zip(names["model"], names["account"], strict=True))
-    table.refuse(
-        "model", [bool(model) == bool(account) for model, account in both], "or account, one of the two, must be named"
-    )
+    wrong = [bool(model) == bool(account) for model, account in both]
+    table.refuse("model" if table.has("model") else "standing", wrong, _ONE_OF_TWO)
     units = [_units(value) for value in table.values("standing")]
     must = f"must be a number below {_LARGEST:.0e} with at most {SCORE_DECIMALS} decimals"
     table.refuse("standing", [each is None for each in units], must)
     standings = [_standings(table, name, names[name], units) for name in names]
     table.finish()
     return Standings(*standings)
+
+
+def _names(table: InputTable, name: str) -> list[str | None]:
+    """Returns the names in a column; none where a table of models alone, or of accounts, leaves it out."""
+    if not table.has(name):
+        return [None] * table.arrow.num_rows
+    found: list[str | None] = table.arrow.column(name).cast(pa.string()).to_pylist()
+    return found
 
 
 def _standings(table: InputTable, name: str, owners: list[str | None], units: list[int | None]) -> dict[str, int]:

@@ -41,6 +41,8 @@ _KEYS = (
     "true_contribution",
 )
 _IN_CURRENCY = ("scale", "limit")
+_LARGEST_AMOUNT = Decimal("1E+20")
+"""Above all that decimal128(38, 18), the type of money, can hold; what is finer than its inverse is below any atom."""
 _SCALINGS = ("raw", "normalised", "z_score")
 
 
@@ -196,12 +198,21 @@ def _weight_step(step: Section, decimals: int) -> WeightStep:
             raise OperatorError(f"{step.origin}: {step.path}{key} means nothing with the policy {policy}; leave it out")
     numbers = {name: step.exact(name, Decimal(0)) for name in wanted if name in step.values}
     threshold, minimum = numbers.pop("threshold", None), numbers.pop("minimum", None)
-    values = [number.scaleb(decimals) if name in _IN_CURRENCY else number for name, number in numbers.items()]
+    values = [_in_atoms(step, name, decimals) if name in _IN_CURRENCY else each for name, each in numbers.items()]
     example = step.text("example") if "example" in step.values else None
     try:
         return WeightStep(policy, values[0] if values else None, threshold, minimum, example)
     except OperatorError as error:
         raise OperatorError(f"{step.origin}: {error}") from error
+
+
+def _in_atoms(step: Section, name: str, decimals: int) -> Decimal:
+    """Returns an amount of the currency in atoms, exactly: `scaleb` in the default context keeps 28 digits unasked."""
+    amount = step.exact(name, Decimal(0))
+    if not 1 / _LARGEST_AMOUNT <= amount <= _LARGEST_AMOUNT:
+        raise step.wrong(name, f"an amount of the currency above 0, from {1 / _LARGEST_AMOUNT} to {_LARGEST_AMOUNT}")
+    sign, digits, exponent = amount.as_tuple()
+    return Decimal((sign, digits, cast(int, exponent) + decimals))
 
 
 def _score_options(scores: Section) -> ScoreOptions:

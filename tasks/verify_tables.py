@@ -13,6 +13,7 @@ from scoring.audit import problems as audit
 from scoring.ledger import Ledger, LedgerRow
 from scoring.published import SCORE_KEYS, units_to_decimal
 from scoring.rounds import Universe
+from scoring.rules import Rules
 from scoring.score_table import percentiles
 from scoring.true_contribution import Scaling, scaling
 from tasks.contract import manifest_path
@@ -59,7 +60,15 @@ def _ledger(revision: Revision, stated: Stated) -> Findings:
         problems += [f"{path}: {fault}" for fault in few(audit(ledger, stated.terms))]
         problems += _totals(ledger, stated, manifest.facts, manifest_path(manifest.round, manifest.revision))
     checked = f"{path}: {len(ledger.rows)} rows follow from their own columns and the rules; totals of the manifest"
-    return Findings((checked,), tuple(problems))
+    return Findings((checked,), tuple(problems), tuple(f"{path}: {each}" for each in _on_its_word(stated.terms.rules)))
+
+
+def _on_its_word(rules: Rules) -> Iterator[str]:
+    """Yields what of a ledger no audit can tell from its own columns."""
+    if own := rules.own_functions:
+        yield f"payout was taken as published, {' and '.join(own)} made it: recomputed with --data only"
+    if rules.net_opposites is not None:
+        yield "netted was taken as published, it takes all submissions: recomputed with --data only"
 
 
 def _totals(ledger: Ledger, stated: Stated, facts: Mapping[str, object], where: str) -> list[str]:

@@ -63,7 +63,7 @@ def past_of(closes_at: datetime, rounds: Sequence[PastRound]) -> Past:
 
     Args:
         closes_at: when the round closed.
-        rounds: all rounds, in any order; those that had not resolved, or did so more than a year before, say nothing.
+        rounds: all rounds, in any order; those that had not resolved, or did so a year or more before, say nothing.
     """
     known = [each for each in rounds if closes_at - YEAR < each.resolves_at <= closes_at]
     models: dict[str, Fraction] = {}

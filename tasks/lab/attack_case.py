@@ -172,4 +172,4 @@ def _detectability(scene: Scene, play: Play) -> float:
             alike[place[model]] = 0.0
             found = min(1.0, float(alike.max()))
         seen += found * (row.atoms / total)
-    return seen
+    return min(1.0, seen)  # the parts of 1 may sum to a bit more

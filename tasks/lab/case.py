@@ -8,7 +8,7 @@ refuses is refused here. The failure guarded against: an attack that pays becaus
 would not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 
@@ -22,15 +22,17 @@ from scoring.lab.plays import Play, Predictions
 from scoring.portfolio.problem import PortfolioTerms
 from scoring.ranks import Ranks, rank, rank_vector
 from scoring.stakes import Stake, Stakes
-from tasks.checks import check_portfolio
+from scoring.weight_policies import Standings
+from tasks.checks import check_paid_scores, check_portfolio, check_weights
 from tasks.history import balances_of
-from tasks.ingest import Block, Receipt, cut_blocks, find_sources, ingest_block
-from tasks.inputs import read_round, round_folder
+from tasks.ingest import Block, Receipt, Source, cut_blocks, find_sources, ingest_block
+from tasks.inputs import RoundInputs, read_round, round_folder
 from tasks.lab.mechanism import Mechanism
 from tasks.meta_models import Vector, benchmark_meta_model
 from tasks.plan import RoundPlan, RoundRequest
 from tasks.store import open_store
 from tasks.submission import Submission, parse_submission
+from tasks.tournament import Tournament
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class CaseRequest:
         baseline: what it was paid by.
         portfolio: whether portfolios are asked for by the baseline or by any variant.
         published: where the tournament's ledgers are published; None where they are not.
+        variants: what else it may be paid by, so that what they look at is read, and checked to be there.
     """
 
     data: str
@@ -50,6 +53,7 @@ class CaseRequest:
     baseline: Mechanism
     portfolio: bool
     published: str | None = None
+    variants: tuple[Mechanism, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +112,15 @@ def open_case(request: CaseRequest) -> RoundCase:
         OperatorError: a file is wrong, or the round has no targets yet.
         StorageError: the store failed.
     """
-    data, tournament = open_store(request.data), request.baseline.tournament
-    if request.portfolio and tournament.portfolio is None:
-        tournament = replace(tournament, portfolio=PortfolioTerms())  # so that the risk model is read
+    data, tournament = open_store(request.data), _asking_for_all(request)
     inputs = read_round(data, tournament, request.round, _balances(request))
+    folder = round_folder(request.round)
     if inputs.targets is None:
-        folder = round_folder(request.round)
         raise OperatorError(f"{folder}/targets.parquet: no such file; an experiment needs rounds that have resolved")
     check_portfolio(tournament.terms_of_portfolio(request.round, inputs.stakes.rows), inputs, inputs.targets)
-    folder = round_folder(request.round)
     sources = tuple(find_sources(data, f"{folder}/submissions"))
     benchmarks = tuple(find_sources(data, f"{folder}/benchmarks")) if inputs.benchmark_stakes is not None else ()
+    _check(request, inputs, benchmarks)
     asked = RoundRequest(request.data, request.published or request.data, request.round)
     plan = RoundPlan(asked, data, request.baseline.tournament, inputs, inputs.targets, sources, benchmarks, None)
     blocks = [ingest_block(block, data, inputs.universe.ids) for block in cut_blocks(sources)]
@@ -191,9 +193,8 @@ def _checked(uploads: Mapping[str, Predictions], ids: tuple[str, ...]) -> dict[s
 def _file(predictions: Predictions, ids: tuple[str, ...]) -> bytes:
     """Returns the file that would be handed in."""
     given = np.isfinite(predictions)
-    table = pa.table(
-        {"id": [each for each, there in zip(ids, given, strict=True) if there], "prediction": predictions[given]}
-    )
+    named = pa.array([each for each, there in zip(ids, given, strict=True) if there], pa.string())
+    table = pa.table({"id": named, "prediction": predictions[given]})
     sink = BytesIO()
     pq.write_table(table, sink)
     return sink.getvalue()
@@ -211,6 +212,28 @@ def _joined(blocks: list[Block], stocks: int) -> Ranks:
         raise OperatorError("a round needs at least one submission, found none")
     doubled = np.concatenate([block.ranks.doubled for block in blocks]) if stocks else blocks[0].ranks.doubled
     return Ranks(tuple(model for block in blocks for model in block.ranks.models), doubled)
+
+
+def _asking_for_all(request: CaseRequest) -> Tournament:
+    """Returns the baseline's tournament, made to ask for every file that any of the mechanisms looks at."""
+    every = [each.tournament for each in (request.baseline, *request.variants)]
+    terms = [each.portfolio for each in every if each.portfolio is not None]
+    if request.portfolio and not terms:
+        terms = [PortfolioTerms()]
+    trading = [each for each in terms if each.turnover_cost is not None]
+    steps = tuple(step for each in every for step in each.weights)
+    return replace(every[0], portfolio=next(iter((*trading, *terms)), None), weights=steps)
+
+
+def _check(request: CaseRequest, inputs: RoundInputs, benchmarks: Sequence[Source]) -> None:
+    """Stops where a mechanism depends on what the round has not; a variant's standings may follow from the past."""
+    for each in (request.baseline, *request.variants):
+        known = inputs if each is request.baseline else replace(inputs, standings=inputs.standings or Standings())
+        try:
+            check_paid_scores(each.tournament, inputs)
+            check_weights(each.tournament, known, [source.model for source in benchmarks])
+        except OperatorError as error:
+            raise OperatorError(f"{each.name}: {error}") from error
 
 
 def _balances(request: CaseRequest) -> Balances | None:

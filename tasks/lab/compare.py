@@ -64,14 +64,14 @@ class Paths:
     Attributes:
         columns: (round,) each.
         models, accounts: (round, holder) payout less burn in the currency.
-        closes, resolves: when.
+        closes, resolves: when; None where the variant leaves the round unpaid.
     """
 
     columns: Mapping[str, Float64[np.ndarray, " round"]]
     models: Float64[np.ndarray, "round model"]
     accounts: Float64[np.ndarray, "round account"]
-    closes: tuple[pd.Timestamp, ...]
-    resolves: tuple[pd.Timestamp, ...]
+    closes: tuple[pd.Timestamp | None, ...]
+    resolves: tuple[pd.Timestamp | None, ...]
 
 
 def compare(rounds: pd.DataFrame, models: pd.DataFrame, baseline: str, resampling: Resampling) -> pd.DataFrame:
@@ -82,7 +82,7 @@ def compare(rounds: pd.DataFrame, models: pd.DataFrame, baseline: str, resamplin
         baseline: the variant that the others are compared with; its scores are everybody's yardstick.
         resampling: how rounds are drawn again.
     """
-    numbers = sorted(rounds["round"].unique())
+    numbers = sorted(rounds["round"].unique().tolist())
     drawn = rounds_drawn(len(numbers), resampling)
     once = np.arange(len(numbers))[None, :]
     yardstick = models[models["variant"] == baseline].set_index(["round", "model"])[["corr", "mmc", "tc"]]
@@ -124,14 +124,18 @@ def _paths(rounds: pd.DataFrame, models: pd.DataFrame, numbers: list[int], yards
     net["rate"] = net["net"] / net["at_risk"]
     columns |= {f"pay_corr_{key}": _pay_correlation(net, yardstick[key], numbers) for key in yardstick.columns}
     columns["effective_influence"] = _influence(net, yardstick["tc"], numbers)
-    owners = net["account"].fillna(net["model"])
+    owners = net["account"].fillna("model " + net["model"])
     return Paths(
         columns=columns,
         models=_by_holder(net, net["model"], numbers),
         accounts=_by_holder(net, owners, numbers),
-        closes=tuple(own["closes_at"]),
-        resolves=tuple(own["resolves_at"]),
+        closes=_dates(own["closes_at"]),
+        resolves=_dates(own["resolves_at"]),
     )
+
+
+def _dates(column: pd.Series) -> tuple[pd.Timestamp | None, ...]:
+    return tuple(None if pd.isna(date) else date for date in column)
 
 
 def _by_holder(net: pd.DataFrame, holders: pd.Series, numbers: list[int]) -> Float64[np.ndarray, "round holder"]:
@@ -210,11 +214,12 @@ def _drawdown(paths: Paths, drawn: Drawn) -> Values:
 def _compounded(paths: Paths, drawn: Drawn) -> Values:
     """Returns the growth of one unit staked on all in proportion; rounds that are drawn again keep their dates."""
     rates = paths.columns["rate"]
-    there = [place for place, date in enumerate(paths.closes) if not pd.isna(date)]
-    closes, resolves = [paths.closes[i] for i in there], [paths.resolves[i] for i in there]
+    there = [place for place, date in enumerate(paths.closes) if date is not None]
+    closes = [date for date in paths.closes if date is not None]
+    resolves = [date for date in paths.resolves if date is not None]
     if not there:
         return np.full(len(drawn), np.nan)
-    last = int(np.argmax([date.timestamp() for date in resolves]))
+    last = max(range(len(there)), key=lambda place: (resolves[place], place))  # at one instant they settle in order
     return compounding(rates[drawn][:, there], closes, resolves)[:, last] - 1.0
 
 

@@ -120,6 +120,8 @@ def evaluate(
         OperatorError: models chose multipliers that are not on offer, or a policy lacks what it needs.
         AuditError: the ledger is wrong, which is a bug.
     """
+    if case.ranks.models and not scene.ranks.models:
+        return None  # a play has left nobody; where nobody ever was, `weigh` says why
     plan = plan_under(case, scene, mechanism)
     tournament, options = mechanism.tournament, mechanism.tournament.scores
     rules = mechanism.rules_at(case.number, known.at_risk_atoms)
@@ -134,6 +136,8 @@ def evaluate(
         weights = weigh(scene.receipts, scene.stakes, scene.seed, options, dropout, tournament.weights, alike)
     except NothingToPayError:
         return None
+    except OperatorError as error:
+        raise OperatorError(f"round {case.number}, {mechanism.name}: {error}") from error
     parts = [weights.of(block.ranks.models) for block in blocks]
     sums = merge_sums([sum_block(b, part, options.pairwise) for b, part in zip(blocks, parts, strict=True)])
     earned, solved = np.nan, None

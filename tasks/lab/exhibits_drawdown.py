@@ -117,8 +117,8 @@ def _against(text: str, ours: Sequence[float], theirs: Sequence[float], results:
         return ""
     signs, found = sign_test(difference), interval(interval_of(difference, results), 5)
     return (
-        f"{text} {number(mean(one[there]), 5)} against {number(mean(other[there]), 5)} on average (95 % interval of the "
-        f"difference {found}, higher in {signs.positive} of {counted(difference.size, 'round')}, "
+        f"{text} {number(mean(one[there]), 5)} against {number(mean(other[there]), 5)} on average (95 % interval of "
+        f"the difference {found}, higher in {signs.positive} of {counted(difference.size, 'round')}, "
         f"{probability(signs.p_value)})"
     )
 

@@ -20,6 +20,7 @@ baseline in more than it says, or, by a misspelt key, in nothing.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,15 @@ from scoring.lab.statistics import Resampling
 from scoring.published import SCORE_KEYS
 from scoring.synthetic import SyntheticSpec
 from tasks.backfill import read_range
-from tasks.lab.mechanism import Mechanism, mechanism_of
+from tasks.lab.mechanism import Mechanism, changed_row, mechanism_of
 from tasks.store import Store, open_store
 from tasks.toml_file import Section, parse_toml
-from tasks.tournament import TOURNAMENT_FILE
+from tasks.tournament import TOURNAMENT_FILE, tournament_of
 
 BASELINE = "baseline"
 """The name of the mechanism that the others are compared with."""
 
-_KEYS = (
+KEYS = (
     "title",
     "question",
     "data",
@@ -133,7 +134,7 @@ def read_experiment(
     except OSError as error:
         raise OperatorError(f"{path}: cannot be read: {error.strerror}") from error
     top = parse_toml(content, str(path))
-    top.check_keys(_KEYS)
+    top.check_keys(KEYS)
     variants = tuple(top.sections("variants"))
     names = [BASELINE, *(_variant_name(variant) for variant in variants)]
     for name in names:
@@ -168,7 +169,10 @@ def mechanisms_of(experiment: ExperimentFile, data: str) -> tuple[Mechanism, ...
     """
     store = open_store(data)
     base = _tournament_file(experiment.sources, store)
+    tournament_of(base, store, "")  # so that what is wrong there already is not put down to a change
     changes = experiment.baseline
+    if "leave_out_largest" in changes.values:
+        raise changes.wrong("leave_out_largest", "absent; it is the baseline that says which accounts are the largest")
     found = [mechanism_of(BASELINE, base, changes, store)]
     for variant in experiment.variants:
         own = {key: value for key, value in variant.values.items() if key != "name"}
@@ -179,11 +183,14 @@ def mechanisms_of(experiment: ExperimentFile, data: str) -> tuple[Mechanism, ...
 
 
 def _on_top(baseline: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a variant's changes on top of the baseline's; what is a table is merged key by key."""
+    """Returns a variant's changes on top of the baseline's; what is a table is merged key by key, but for weights."""
     both = dict(baseline)
     for key, value in own.items():
         before = both.get(key)
-        both[key] = {**before, **value} if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+        if key == "weights" or not isinstance(before, Mapping) or not isinstance(value, Mapping):
+            both[key] = value
+        else:
+            both[key] = changed_row(before, value) if key == "rules" else {**before, **value}
     return both
 
 
@@ -213,8 +220,15 @@ def _sources(top: Section, folder: Path, data: str | None) -> Sources:
         synthetic=_synthetic(top.section("synthetic")) if made else None,
         tournament=Path(here["tournament"]) if "tournament" in here else None,
         published=here.get("published"),
-        rounds=read_range(top.values.get("rounds")),
+        rounds=_rounds(top),
     )
+
+
+def _rounds(top: Section) -> tuple[int, int] | None:
+    try:
+        return read_range(top.values.get("rounds"))
+    except OperatorError as error:
+        raise OperatorError(f"{top.origin}: {error}") from error
 
 
 def _beside(folder: Path, location: str) -> str:
@@ -223,16 +237,19 @@ def _beside(folder: Path, location: str) -> str:
 
 def _synthetic(table: Section) -> SyntheticSpec:
     table.check_keys(field.name for field in fields(SyntheticSpec))
-    for key, value in table.values.items():
+    for key in table.values:
         if key in ("rounds", "models", "stocks", "seed", "first_round", "features"):
             table.whole(key, (0, _MAX_SEED))
         else:
-            table.share(key, value)
+            table.exact(key, Decimal(0))
     missing = [key for key in ("rounds", "models", "stocks", "seed") if key not in table.values]
     if missing:
         raise OperatorError(f"{table.origin}: [synthetic] needs {', '.join(missing)}")
     values: dict[str, Any] = {key: v if isinstance(v, int) else float(v) for key, v in table.values.items()}
-    return SyntheticSpec(**values)
+    try:
+        return SyntheticSpec(**values)
+    except OperatorError as error:
+        raise OperatorError(f"{table.origin}: [synthetic]: {error}") from error
 
 
 def _resampling(top: Section) -> Resampling:
@@ -263,4 +280,4 @@ def _words(table: Section, key: str, known: Sequence[str], default: Sequence[str
             raise OperatorError(
                 f"{table.origin}: {table.path}{key}: there is no {word!r}{hint}; there are {', '.join(known)}"
             )
-    return tuple(found)
+    return tuple(dict.fromkeys(found))  # one that is named twice counts once

@@ -5,6 +5,7 @@ palette is large enough, and who sees fewer colours could not read the picture a
 """
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Literal
@@ -14,7 +15,7 @@ from matplotlib.axes import Axes as Plot
 
 from tasks.lab.canvas import SMALL
 from tasks.lab.palette import MUTED, SERIES
-from tasks.lab.scales import digits_of, number
+from tasks.lab.scales import PERCENT, digits_of, number
 
 LABEL_STEP = 17.0
 """Pixels between the names of two lines."""
@@ -55,6 +56,12 @@ def wrapped(name: str) -> str:
         return short(name, 16)
     halves = [("".join(words[:cut]).strip(), "".join(words[cut:])) for cut in range(1, len(words))]
     return "\n".join(short(half, 20) for half in min(halves, key=lambda pair: max(map(len, pair))))
+
+
+def two_lines(name: str, most: int = 30) -> str:
+    """Returns a row's name on at most two lines of so many characters."""
+    rows = textwrap.wrap(name, most) or [""]
+    return "\n".join(rows) if len(rows) <= 2 else rows[0] + "\n" + short(" ".join(rows[1:]), most)
 
 
 def zero_line(place: Plot) -> None:
@@ -102,7 +109,7 @@ def write_values(place: Plot, values: Mapping[str, float], percent: bool) -> Non
     scale = 100.0 if percent else 1.0
     digits = digits_of(scale * max((abs(value) for value in values.values()), default=0.0))
     for row, value in enumerate(values.values()):
-        text = number(scale * value, digits) + ("%" if percent else "")
+        text = number(scale * value, digits) + (PERCENT if percent else "")
         place.text(1.01, row, text, transform=place.get_yaxis_transform(), va="center", ha="left", fontsize=SMALL)
 
 

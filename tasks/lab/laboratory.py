@@ -7,9 +7,13 @@ A round's submissions are read once; a variant more is a few milliseconds more o
 experiment's results are its own folder, written anew by every run.
 """
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,6 +22,7 @@ from scoring.errors import OperatorError
 from scoring.lab.attacks import ATTACKS
 from scoring.lab.combination import Gram
 from scoring.lab.past import PastRound, past_of
+from scoring.weight_policies import needs_standings
 from tasks.history import round_dates
 from tasks.inputs import round_folder
 from tasks.lab.attack_case import Blow
@@ -33,6 +38,8 @@ from tasks.lab.paid import RoundPaid, models_frame, rounds_frame
 from tasks.lab.results import Combined, Results
 from tasks.store import open_store
 from tasks.synthetic import write_tournament
+
+_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ class Laboratory:
         """The rounds to open."""
         asked = any(each.tournament.portfolio is not None or _pays_true_contribution(each) for each in self.mechanisms)
         return [
-            CaseRequest(self.data, each.number, self.baseline, asked, self.file.sources.published)
+            CaseRequest(self.data, each.number, self.baseline, asked, self.file.sources.published, self.mechanisms[1:])
             for each in self.rounds
         ]
 
@@ -131,8 +138,12 @@ def known_of(laboratory: Laboratory, baseline: Sequence[RoundPaid]) -> dict[int,
     Args:
         laboratory: the experiment.
         baseline: its rounds under the baseline; those that paid nothing are not among them.
+
+    Raises:
+        OperatorError: a mechanism looks at standings that no round has a score for.
     """
     key = laboratory.file.standings
+    _check_standings(laboratory, baseline, key)
     told = {int(each.figures["round"]): each for each in baseline}
     past = [_past_round(each, told[each.number], key) for each in laboratory.rounds if each.number in told]
     known = {}
@@ -151,12 +162,11 @@ def left_of(laboratory: Laboratory, baseline: Sequence[RoundPaid]) -> dict[int, 
     counts = {each.leave_out_largest for each in laboratory.mechanisms if each.leave_out_largest}
     if not counts or not baseline:
         return {}
-    stakes: dict[str, float] = {}
+    stakes: dict[str, Decimal] = {}
     for row in baseline[0].models:
-        owner = row["account"] or row["model"]
-        stakes[owner] = stakes.get(owner, 0) + row["at_risk"]
+        stakes[_owner(row)] = stakes.get(_owner(row), Decimal(0)) + row["at_risk"]
     order = sorted(stakes, key=lambda owner: (-stakes[owner], owner))
-    owners = {row["model"]: row["account"] or row["model"] for each in baseline for row in each.models}
+    owners = {row["model"]: _owner(row) for each in baseline for row in each.models}
     return {
         count: frozenset(model for model, owner in owners.items() if owner in order[:count]) for count in sorted(counts)
     }
@@ -204,8 +214,21 @@ def combined_by(
     return lambda number, shares: ask(number, laboratory.baseline, shares)
 
 
+def _owner(row: Mapping[str, Any]) -> str:
+    return str(row["account"] or f"model {row['model']}")
+
+
 def _pays_true_contribution(mechanism: Mechanism) -> bool:
     return any(rules.pays_true_contribution for rules in mechanism.tournament.rulebook.rows)
+
+
+def _check_standings(laboratory: Laboratory, baseline: Sequence[RoundPaid], key: str) -> None:
+    """Stops where all standings would be 0, so that a policy by reputation would change nothing without a word."""
+    policies = [needs_standings(each.tournament.weights) for each in laboratory.mechanisms]
+    policy = next((each for each in policies if each is not None), None)
+    scored = any(units.get(key) is not None for each in baseline for units in each.units.values())
+    if policy is not None and baseline and not scored:
+        raise OperatorError(f"{laboratory.file.name}: {policy} needs standings that rounds have, {key} is in none")
 
 
 def _past_round(dates: RoundDates, told: RoundPaid, key: str) -> PastRound:
@@ -233,9 +256,11 @@ def _made(file: ExperimentFile, folder: Path) -> Path:
     spec = file.sources.synthetic
     if spec is None:
         raise OperatorError(f"{file.name}: needs data")
-    made = folder / f"data-{spec.rounds}x{spec.models}x{spec.stocks}-{spec.seed}"
+    all_of_it = sha256(repr(spec).encode()).hexdigest()[:_DIGITS]
+    made = folder / f"data-{spec.rounds}x{spec.models}x{spec.stocks}-{spec.seed}-{all_of_it}"
     if not made.exists():
         making = folder / f"{made.name}.making"
+        shutil.rmtree(making, ignore_errors=True)  # of a run that was interrupted
         write_tournament(making, spec)
         making.rename(made)
     return made

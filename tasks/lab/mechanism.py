@@ -20,6 +20,7 @@ from hashlib import sha256
 from typing import Any
 
 from scoring.errors import OperatorError
+from scoring.payouts import fixed_point
 from scoring.rulebook import builtin_tables
 from scoring.rules import Rules
 from tasks.store import Store
@@ -55,12 +56,13 @@ class Mechanism:
 
         Args:
             number: the round's.
-            at_risk_atoms: what was at risk when nobody attacked, in atoms.
+            at_risk_atoms: what was at risk when nobody attacked, in atoms; 0 where it is not known, and nobody attacks.
         """
         rules = self.tournament.rulebook.at(number)
-        if not self.threshold_at_risk or not at_risk_atoms:
+        if not self.threshold_at_risk:
             return rules
-        return replace(rules, stake_threshold=Decimal(at_risk_atoms).scaleb(-self.tournament.decimals))
+        threshold = fixed_point(at_risk_atoms, self.tournament.decimals) if at_risk_atoms else None
+        return replace(rules, stake_threshold=threshold)
 
 
 def mechanism_of(name: str, base: Section, changes: Section, store: Store) -> Mechanism:
@@ -83,7 +85,12 @@ def mechanism_of(name: str, base: Section, changes: Section, store: Store) -> Me
         rules["stake_threshold"] = _NEVER
     document = _merged(base, {**values, **({"rules": rules} if rules else {})}, changes)
     left_out = changes.whole("leave_out_largest", (0, 10_000), 0)
-    tournament = tournament_of(Section(changes.origin, document, changes.path), store, _digest(document))
+    try:
+        tournament = tournament_of(Section(changes.origin, document, changes.path), store, _digest(document))
+    except OperatorError as error:
+        told = str(error).removeprefix(f"{changes.origin}: ")
+        where = "" if changes.path in told else f"{changes.path.rstrip('.')}: "
+        raise OperatorError(f"{changes.origin}: {where}{told}") from error
     return Mechanism(name, tournament, left_out, at_risk)
 
 
@@ -92,7 +99,7 @@ def _merged(base: Section, changes: Mapping[str, Any], origin: Section) -> dict[
     document = dict(base.values)
     for key, value in changes.items():
         if key == "rules":
-            document["rules"] = [_changed_row(row, value) for row in _rows(document)]
+            document["rules"] = [changed_row(row, value) for row in _rows(document)]
             document.pop("rulebook", None)
         elif key == "weights":
             document[key] = value
@@ -112,7 +119,7 @@ def _rows(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return rows
 
 
-def _changed_row(row: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def changed_row(row: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a row with the changes; multipliers that are set replace those that models choose, and the reverse."""
     chosen = any(key in changes for key in _MULTIPLIERS)
     return {key: value for key, value in row.items() if not (chosen and key in _MULTIPLIERS)} | dict(changes)

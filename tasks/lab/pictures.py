@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes as Plot
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, to_rgba
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from tasks.lab import palette
 from tasks.lab.canvas import SMALL, Picture, figure, picture, plot
@@ -31,11 +31,12 @@ from tasks.lab.labels import (
     short,
     stroke,
     together,
+    two_lines,
     wrapped,
     write_values,
     zero_line,
 )
-from tasks.lab.scales import Axes, Numbers, dress, finite, inside, number, points
+from tasks.lab.scales import Axes, Numbers, dress, finite, inside, number, points, whole_ticks
 
 __all__ = ["Axes", "Cell", "Picture", "bands", "bars", "density", "histograms", "lines", "matrix", "ranked", "scatter"]
 
@@ -88,6 +89,7 @@ def lines(title: str, alt: str, series: Mapping[str, tuple[Numbers, Numbers]], a
                 x, y, color=colour(index), linestyle=dash(index), linewidth=width, zorder=order, label=short(name)
             )
         dress(place, axes)
+        whole_ticks(place, [x for x, _ in drawn.values()])
         zero_line(place)
         if ends and not together(place, ends):
             label_ends(place, ends, list(series))
@@ -133,7 +135,7 @@ def bars(
     """
     shown = {name: value for name, value in values.items() if np.isfinite(value)}
     lying = Axes(axes.y, axes.x, axes.y_limits, axes.x_limits, axes.percent_y)
-    with figure(90.0 + (34.0 if intervals is None else 28.0) * max(len(shown), 2)) as drawing:
+    with figure(90.0 + (34.0 if intervals is None else 28.0) * max(len(shown), 1)) as drawing:
         place = plot(drawing)
         if intervals is None:
             colours = [row_colour(row) for row in range(len(shown))]
@@ -145,7 +147,7 @@ def bars(
         if low < 0.0 < high or intervals is None:
             place.axvline(0.0, color=palette.MUTED, linewidth=1.2, zorder=1.0)
         place.set_yticks(range(len(shown)), [short(name) for name in shown])
-        place.set_ylim(max(len(shown), 2) - 0.45, -0.55)
+        place.set_ylim(max(len(shown), 1) - 0.45, -0.55)
         place.grid(visible=False, axis="y")
         write_values(place, shown, axes.percent_y)
         if not shown:
@@ -214,6 +216,7 @@ def bands(
         for index, place in enumerate(places):
             dress(place, axes)
             place.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+            whole_ticks(place, [across])
             if index % columns:
                 place.set_ylabel("")
             if index >= len(series) > 0:
@@ -279,12 +282,15 @@ def density(title: str, alt: str, x: Numbers, y: Numbers, axes: Axes) -> Picture
                 gridsize=(42, 18),
                 mincnt=1,
                 cmap=_SHADES,
-                norm=LogNorm(),
+                norm=LogNorm(vmin=1.0),
                 linewidths=0.0,
                 xscale="log" if axes.log_x else "linear",
             )
             scale = drawing.colorbar(cells, ax=place, label="points in a hexagon (logarithmic)", pad=0.02)
             scale.outline.set_visible(False)
+            scale.ax.yaxis.set_minor_locator(NullLocator())
+            counts = [count for power in range(7) for count in (10**power, 2 * 10**power, 5 * 10**power)]
+            scale.set_ticks([count for count in counts if count <= max(1.0, cells.norm.vmax or 1.0)])
             scale.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
         dress(place, axes)
         zero_line(place)
@@ -322,7 +328,7 @@ def matrix(
             place.set_xticks(middles, [short(name, 28) for name in columns], rotation=35.0, ha="left")
         else:
             place.set_xticks(middles, [wrapped(name) for name in columns])
-        place.set_yticks([row + 0.5 for row in range(len(rows))], [short(name) for name in rows])
+        place.set_yticks([row + 0.5 for row in range(len(rows))], [two_lines(name) for name in rows])
         said = _GAP.join(f"{SYMBOLS[mark]} {word}" for mark, word in WORDS.items())
         place.set_xlabel(said, fontsize=SMALL, labelpad=8.0)
         place.xaxis.set_label_position("bottom")

@@ -23,20 +23,6 @@ from tasks.lab.report_attacks import attack_picture, attack_view
 from tasks.lab.report_pictures import compared_of, compared_pictures
 from tasks.lab.report_tables import comparison_groups, in_short, movers, table_view
 
-COMPARISON_COLUMNS = (
-    "variant",
-    "figure",
-    "label",
-    "unit",
-    "value",
-    "low",
-    "high",
-    "difference",
-    "difference_low",
-    "difference_high",
-)
-"""Columns of `Page.comparison`."""
-
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -46,9 +32,10 @@ class Page:
         title: of the experiment, on one line.
         question: what it was made to answer.
         facts: what was compared on what, by name: data, rounds, seed, baseline and the like.
-        comparison: a row a variant and figure, `COMPARISON_COLUMNS`; with unit "%" the numbers are fractions, shown
-            times 100; the differences are against the baseline, NaN for itself; NaN limits: no interval.
-        matrix: a row a mechanism and attack, see `report_attacks`; None where nothing was attacked.
+        comparison: a row a variant and figure, see `tasks.lab.compare`; with unit "%" the numbers are fractions,
+            shown times 100, and with unit "currency" they are money; the differences are against the baseline, NaN
+            for itself; NaN limits: no interval.
+        matrix: a row a mechanism and attack, see `tasks.lab.matrix`; None where nothing was attacked.
         rounds: as in `results.ROUND_COLUMNS`.
         models: as in `results.MODEL_COLUMNS`.
         exhibits: in the order of reading.
@@ -76,13 +63,14 @@ def render(page: Page) -> str:
     """Returns the report as one HTML text; the same page gives the same bytes.
 
     Raises:
-        OperatorError: the comparison lacks a column, or the baseline is no variant of it.
+        OperatorError: the baseline is no variant of the comparison, or a verdict is none that is known.
     """
-    groups = comparison_groups(page.comparison, page.baseline)
+    comparison = page.comparison.replace({"unit": {"currency": page.currency}})
+    groups = comparison_groups(comparison, page.baseline)
     tables = {
         exhibit.name: [table_view(table.caption, table.frame) for table in exhibit.tables] for exhibit in page.exhibits
     }
-    compared = compared_of(page.rounds, page.models, page.comparison, page.baseline, page.currency)
+    compared = compared_of(page.rounds, page.models, comparison, page.baseline, page.currency)
     matrix = None if page.matrix is None or page.matrix.empty else page.matrix
     return (
         _environment()

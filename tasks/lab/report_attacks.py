@@ -1,7 +1,6 @@
 """The attack matrix: for each mechanism and attack what it brings the attacker, what it costs others, who would see it.
 
-    matrix   mechanism, attack, title, choice, gain, low, high (per unit staked and round), p_value, wins, losses
-             (rounds), harm, harm_low, harm_high (to all others, per unit they stake), detectability, verdict
+    rows as in `matrix.MATRIX_COLUMNS` ──► AttackView (a row an attack, a column a mechanism), Picture
 
 The verdict is of a test, not of a mean: an attack pays where the whole interval of its gain lies above zero. Where it
 pays the cell is red, has a triangle and says so, because a reader who looks for red alone must not be needed.
@@ -17,25 +16,7 @@ import pandas as pd
 from scoring.errors import OperatorError
 from tasks.lab.pictures import SYMBOLS, WORDS, Cell, Mark, Picture, matrix
 from tasks.lab.report_tables import signed, span
-
-MATRIX_COLUMNS = (
-    "mechanism",
-    "attack",
-    "title",
-    "choice",
-    "gain",
-    "low",
-    "high",
-    "p_value",
-    "wins",
-    "losses",
-    "harm",
-    "harm_low",
-    "harm_high",
-    "detectability",
-    "verdict",
-)
-"""Columns of the matrix; gains and harms are fractions, `detectability` a word or a number from 0 to 1."""
+from tasks.lab.scales import PERCENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +62,8 @@ def attack_view(found: pd.DataFrame, how: Mapping[str, str]) -> AttackView:
     """Returns the matrix in words.
 
     Args:
-        found: `MATRIX_COLUMNS`.
+        found: a row a mechanism and attack, see `tasks.lab.matrix`; gain, harm and throttle are fractions,
+            `detectability` a word or a number from 0 to 1, `choice` absent where it is another in every round.
         how: how each attack works, by name.
 
     Raises:
@@ -126,28 +108,33 @@ def _cell(row: Mapping[Any, Any]) -> AttackCell:
         return AttackCell(mark, SYMBOLS[mark], WORDS[mark], "", ())
     gain, low, high = (100.0 * float(row[key]) for key in ("gain", "low", "high"))
     digits = _digits(gain, low, high)
-    lines = [f"{span(low, high, digits)}%" if isfinite(low) else "", *_harm(row), _seen(row["detectability"])]
+    lines = [span(low, high, digits) + PERCENT if isfinite(low) else "", *_effect(row, "harm")]
+    lines += [*(_effect(row, "throttle") if row.get("throttle") else ()), _seen(row["detectability"])]
     if isfinite(float(row["p_value"])):
         rounds = int(row["wins"]) + int(row["losses"])
-        lines.append(f"{int(row['wins'])}/{rounds} won, p {_p_value(float(row['p_value']))}")
-    if str(row["choice"]) not in ("", "1", "nan", "None"):
-        lines.append(f"best choice: {row['choice']}")
+        won = f"{int(row['wins'])}/{rounds} won, p {_p_value(float(row['p_value']))}"
+        lines.append(won if rounds else "the same in every round")
+    choice = row["choice"]
+    if choice is not None and isfinite(float(choice)) and choice != 1:
+        lines.append(f"best choice: {float(choice):g}")
     word = WORDS[mark]
-    return AttackCell(mark, SYMBOLS[mark], word, signed(gain, digits) + "%", tuple(line for line in lines if line))
+    return AttackCell(mark, SYMBOLS[mark], word, signed(gain, digits) + PERCENT, tuple(line for line in lines if line))
 
 
 def _digits(*values: float) -> int:
     largest = max((abs(value) for value in values if isfinite(value)), default=0.0)
-    return 0 if largest >= 100.0 else 1 if largest >= 10.0 else 2 if largest >= 1.0 else 3
+    return 0 if not largest or largest >= 100.0 else 1 if largest >= 10.0 else 2 if largest >= 1.0 else 3
 
 
-def _harm(row: Mapping[Any, Any]) -> tuple[str, ...]:
-    harm, low, high = (100.0 * float(row[key]) for key in ("harm", "harm_low", "harm_high"))
-    if not isfinite(harm):
+def _effect(row: Mapping[Any, Any], name: str) -> tuple[str, ...]:
+    """Returns what the attack does to others, and its interval; nothing where that is not known."""
+    mean, low, high = (100.0 * float(row[key]) for key in (name, f"{name}_low", f"{name}_high"))
+    if not isfinite(mean):
         return ()
-    digits = _digits(harm, low, high)
-    limits = (f"{span(low, high, digits)}%",) if isfinite(low) and isfinite(high) else ()
-    return (f"harm {signed(harm, digits)}%", *limits)
+    digits = _digits(mean, low, high)
+    certain = low == high == mean == 0.0
+    limits = (span(low, high, digits) + PERCENT,) if isfinite(low) and isfinite(high) and not certain else ()
+    return (f"{name} {signed(mean, digits)}{PERCENT}", *limits)
 
 
 def _seen(value: object) -> str:

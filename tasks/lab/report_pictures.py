@@ -14,7 +14,7 @@ import pandas as pd
 from scoring.lab.statistics import compounding
 from tasks.lab.pictures import Axes, Picture, bars, lines
 from tasks.lab.report_tables import baseline_first, by_account, net_payouts, signed
-from tasks.lab.scales import digits_of, number
+from tasks.lab.scales import PERCENT, digits_of, number
 
 Curve = tuple[np.ndarray, np.ndarray]
 _NAMED = 6
@@ -36,7 +36,7 @@ class Compared:
     Attributes:
         rounds: as in `results.ROUND_COLUMNS`.
         models: as in `results.MODEL_COLUMNS`.
-        comparison: as in `report.COMPARISON_COLUMNS`.
+        comparison: see `tasks.lab.compare`.
         variants: the baseline first.
         currency: of all money.
     """
@@ -95,7 +95,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _extremes(shares: Mapping[str, float]) -> str:
     """Returns the first name's share, then the largest and the smallest where they differ from it, in words."""
-    written = {name: f"{number(100.0 * share, 1)}%" for name, share in shares.items()}
+    written = {name: number(100.0 * share, 1) + PERCENT for name, share in shares.items()}
     first, *others = written
     high, low = max(others, key=shares.__getitem__, default=first), min(others, key=shares.__getitem__, default=first)
     if {written[high], written[low]} == {written[first]}:
@@ -131,7 +131,7 @@ def _draw(title: str, say: str, curves: Mapping[str, Curve], axes: Axes) -> Pict
 
 
 def _ends_in_words(ends: Mapping[str, float], percent: bool) -> str:
-    scale, unit = (100.0, "%") if percent else (1.0, "")
+    scale, unit = (100.0, PERCENT) if percent else (1.0, "")
     digits = digits_of(scale * max(abs(value) for value in ends.values()))
     written = {name: number(scale * value, digits) + unit for name, value in ends.items()}
     first, *others = ends

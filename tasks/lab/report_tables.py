@@ -4,6 +4,7 @@ Digits are chosen by column, three significant ones of its largest number, so th
 difference is marked where its interval leaves zero out, by an arrow and a word: everything else may be chance.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,16 +16,24 @@ import numpy as np
 import pandas as pd
 
 from scoring.errors import OperatorError
-from tasks.lab.scales import digits_of, number
+from tasks.lab.scales import PERCENT, digits_of, number
 
 ABSENT = "–"
 _LONG = 14  # rows; a longer table is folded
 _SHOWN = 5
+_WRITTEN = re.compile(r"[–−+\-\[]?[\d–−][\d,.\s%\[\]–−+\-]*")  # a number, a share, an interval in brackets
 _GROUPS = (
     ("Money", ("paid", "burned", "net", "withheld", "compounded")),
     (
         "How payouts and weights are spread",
-        ("gini_models", "gini_accounts", "effective_models", "largest_account_share", "effective_influence"),
+        (
+            "gini_models",
+            "gini_accounts",
+            "effective_models",
+            "largest_model_share",
+            "largest_account_share",
+            "effective_influence",
+        ),
     ),
     ("What is paid for", ("pay_corr_tc", "pay_corr_mmc", "pay_corr_corr")),
     ("What the meta model is worth", ("meta_model_corr", "portfolio_return", "portfolio_drawdown")),
@@ -52,11 +61,19 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Figures that belong together: a column each, a row a variant, the baseline's first."""
+    """Figures that belong together.
+
+    Attributes:
+        title: of all of them.
+        columns: label and unit of each.
+        rows: a variant each, the baseline's first, with an entry a column.
+        absent: labels of the figures that no variant has; they are no columns.
+    """
 
     title: str
     columns: tuple[tuple[str, str], ...]
     rows: tuple[tuple[str, tuple[Entry, ...]], ...]
+    absent: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +111,22 @@ def comparison_groups(comparison: pd.DataFrame, baseline: str) -> tuple[Group, .
     for title, figures in (*_GROUPS, ("More figures", rest)):
         frames = [comparison[comparison["figure"] == figure] for figure in figures if figure in present]
         if frames:
-            columns = [_entries(frame, variants) for frame in frames]
-            heads = tuple((str(frame["label"].iloc[0]), str(frame["unit"].iloc[0])) for frame in frames)
-            rows = tuple((name, tuple(column[row] for column in columns)) for row, name in enumerate(variants))
-            groups.append(Group(title, heads, rows))
+            groups.append(_group(title, frames, variants))
     return tuple(groups)
+
+
+def _group(title: str, frames: Sequence[pd.DataFrame], variants: Sequence[str]) -> Group:
+    shown = [frame for frame in frames if frame["value"].notna().any()]
+    columns = [_entries(frame, variants) for frame in shown]
+    heads = tuple(_head(str(frame["label"].iloc[0]), str(frame["unit"].iloc[0])) for frame in shown)
+    rows = tuple((name, tuple(column[row] for column in columns)) for row, name in enumerate(variants))
+    absent = tuple(str(frame["label"].iloc[0]) for frame in frames if frame["value"].isna().all())
+    return Group(title, heads, rows, absent)
+
+
+def _head(label: str, unit: str) -> tuple[str, str]:
+    """Returns a column's label and its unit, which is left out where the label has said it."""
+    return label, "" if unit in label else unit
 
 
 def in_short(groups: Sequence[Group]) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -135,7 +163,7 @@ def signed(value: float, digits: int) -> str:
 def _entries(frame: pd.DataFrame, variants: Sequence[str]) -> list[Entry]:
     """Returns a figure's entries in the order of the variants; a variant without the figure has an empty one."""
     percent = frame["unit"].iloc[0] == "%"
-    scale, suffix = (100.0, "%") if percent else (1.0, "")
+    scale, suffix = (100.0, PERCENT) if percent else (1.0, "")
     sizes = np.abs(frame["value"].to_numpy(dtype=np.float64)) * scale
     digits = digits_of(float(np.nanmax(sizes, initial=0.0, where=np.isfinite(sizes))))
     found = {str(row["variant"]): row for row in frame.to_dict("records")}
@@ -224,10 +252,15 @@ def table_view(caption: str, frame: pd.DataFrame) -> TableView:
     return TableView(caption, heads, tuple(zip(*columns, strict=True)), numeric, len(frame) > _LONG)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real | Decimal) and not isinstance(value, bool | np.bool_)
+
+
 def _is_numeric(column: "pd.Series[Any]") -> bool:
+    """Whether a column is set like numbers: it has nothing but numbers, or words that are written numbers."""
     values = [value for value in column if not _absent(value)]
     return bool(values) and all(
-        isinstance(each, Real | Decimal) and not isinstance(each, bool | np.bool_) for each in values
+        _is_number(value) or (isinstance(value, str) and _WRITTEN.fullmatch(value)) for value in values
     )
 
 
@@ -236,7 +269,7 @@ def _absent(value: object) -> bool:
 
 
 def _column(column: "pd.Series[Any]", numeric: bool) -> list[str]:
-    if not numeric:
+    if not (numeric and all(_is_number(value) for value in column if not _absent(value))):
         return [ABSENT if _absent(value) else _word(value) for value in column]
     whole = all(_absent(value) or isinstance(value, Integral) for value in column)
     sizes = [abs(float(value)) for value in column if not _absent(value)]

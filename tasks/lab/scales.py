@@ -13,6 +13,7 @@ from matplotlib.axes import Axes as Plot
 from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 MINUS = "\N{MINUS SIGN}"
+PERCENT = "\N{NO-BREAK SPACE}%"
 
 Numbers = Sequence[float] | np.ndarray
 """As they come: what is not finite is left out of a picture."""
@@ -59,7 +60,7 @@ class _Ticks(Formatter):
         digits = max(0, -floor(log10(float(steps.min())) + 1e-9)) if steps.size else 2
         if steps.size and not np.allclose(np.round(scaled, digits), scaled, rtol=0.0, atol=float(steps.min()) / 50.0):
             digits += 1
-        return [number(each, digits) + ("%" if self._percent else "") for each in scaled]
+        return [number(each, digits) + (PERCENT if self._percent else "") for each in scaled]
 
 
 def number(value: float, digits: int = 0) -> str:
@@ -118,7 +119,14 @@ def dress(plot: Plot, axes: Axes) -> None:
         plot.set_ylim(*axes.y_limits)
 
 
+def whole_ticks(plot: Plot, values: Sequence[np.ndarray]) -> None:
+    """Puts ticks on whole numbers only, where all numbers are whole and the scale is not logarithmic: rounds, ranks."""
+    locator = plot.xaxis.get_major_locator()
+    if isinstance(locator, MaxNLocator) and all((each == np.round(each)).all() for each in values):
+        locator.set_params(integer=True)
+
+
 def _plain(value: float, percent: bool) -> str:
     scaled = 100.0 * value if percent else value
     digits = max(0, -floor(log10(scaled) + 1e-9)) if scaled > 0.0 else 0
-    return number(scaled, digits) + ("%" if percent else "")
+    return number(scaled, digits) + (PERCENT if percent else "")

@@ -9,6 +9,7 @@
 Every run writes them anew, each complete or not at all: an experiment is repeated, not published.
 """
 
+from collections.abc import Collection
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -49,6 +50,7 @@ def write_results(laboratory: Laboratory, findings: Findings, out: Path) -> None
         for name, table in tables.items():
             if table is not None:
                 _write(out / RESULTS / f"{name}.parquet", _bytes(table))
+        _forget(out / RESULTS, {name for name, table in tables.items() if table is not None})
         _write(out / "experiment.toml", laboratory.file.content)
         _write(out / REPORT, render(page_of(laboratory, findings)).encode())
     except OSError as error:
@@ -119,6 +121,13 @@ def _bytes(table: pa.Table) -> bytes:
     sink = BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
+
+
+def _forget(results: Path, written: Collection[str]) -> None:
+    """Removes the tables that an earlier run left and this one has not, which would be taken for its own."""
+    for name in ["attacks", "matrix", *(f"exhibits/{each.stem}" for each in (results / "exhibits").glob("*.parquet"))]:
+        if name not in written:
+            (results / f"{name}.parquet").unlink(missing_ok=True)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -167,6 +167,24 @@ def test_edges__computes_exactly_only_what_screening_leaves_open(monkeypatch: py
     assert len(computed) < 1_000
 
 
+@pytest.mark.parametrize("first", [1_500, 0], ids=["alike_to_twelve_decimals", "hardly_different"])
+def test_edges__are_few_where_copies_are_changed_a_little(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
+    """Neighbours change places, in each model others: no screening tells such copies apart, all pairs stay open."""
+    stocks, models, made = 3_000, 60, []
+    predictions = np.tile(np.arange(stocks, dtype=float), (models, 1))
+    for at, row in enumerate(predictions):
+        row[[first + at, first + at + 1]] = row[[first + at + 1, first + at]]
+        row *= -1 if at % 3 == 1 else 1
+    edge = module._edge
+    monkeypatch.setattr(module, "_edge", lambda *each: made.append(each) or edge(*each))
+    ranks = rank(names(models), predictions)
+    whole = found(ranks, Decimal("0.95"))
+    assert len(made) < 2 * models
+    assert found(ranks, Decimal("0.95"), (7, 30)) == whole
+    assert [side for _, side in whole.member.values()] == [-1 if at % 3 == 1 else 1 for at in range(models)]
+    assert len(set(whole.alike.values())) == 2
+
+
 def test_edges__link_nobody_who_does_not_count() -> None:
     ranks = rank(names(3), np.tile(np.arange(STOCKS, dtype=float), (3, 1)))
     got = found(ranks, Decimal("0.95"), (), np.array([True, False, True]))

@@ -261,6 +261,7 @@ def test_adjusted__an_own_function_pays_what_it_likes(own: Callable[[str], str])
         ("wrong", "-1", "must return atoms as Python's int, ≥ 0, found -1 for model a"),
         ("wrong", "1.0", "must return atoms as Python's int, ≥ 0, found 1.0 for model a"),
         ("wrong", "True", "found True for model a"),
+        ("wrong", "10**38", "must return at most 5e+37 atoms in all, found 1000"),
         ("wrong", "numpy.int64(1)", "must return atoms as Python's int"),
         ("missing", "", "has no function 'missing'"),
     ],

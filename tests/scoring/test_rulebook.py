@@ -103,6 +103,8 @@ def test_parse_rules__refuses_a_binary_float():
         (PLAIN.replace('"0.05"', "nan"), "clip must be above 0.*found NaN"),
         (PLAIN.replace('"0.05"', '"0.0000000000000000001"'), "with at most 18 decimals"),
         (PLAIN.replace('"0.05"', '"5 %"'), "clip: must be a plain decimal number.*found '5 %'"),
+        (PLAIN.replace('"0.05"', "1e-999999999"), "clip: must lie between 1e-40 and 1e40, found 1E-999999999"),
+        (PLAIN + "\nstake_threshold = 1e999999999", "stake_threshold: must lie between 1e-40 and 1e40"),
         (PLAIN.replace('"0.05"', "true"), "clip: must be a plain decimal number.*found True"),
         (PLAIN.replace("mmc", "mcm"), r"payout must name scores.*found 'mcm' \(did you mean 'mmc'\?\)"),
         (PLAIN.replace('"2.0"', '"0.0000001"'), "payout, mmc: a multiplier must be.*at most 6 decimals"),
@@ -139,7 +141,7 @@ def test_parse_rules__refuses_a_binary_float():
         (f'{PLAIN}\nadjust = [{{ policy = "conformity_tax", threshold = "x" }}]', "threshold: must be a plain decimal"),
         (
             f'{PLAIN}\nadjust = [{{ policy = "a:b", unit = "team" }}]',
-            "unit must be one of model, account, found 'team'",
+            "adjust, a:b: unit must be one of model, account, found 'team'",
         ),
     ],
 )

@@ -196,6 +196,7 @@ def test_verify_submission__takes_what_is_netted_as_published(taxed: tuple[Path,
     found = own(out, own_submission(tmp_path))
     assert found.problems == ()
     assert any("what opposite submissions net in the payout factor was taken as" in note for note in found.notes)
+    assert any("netted was taken as published" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("column", ["payout", "gross_payout"])
@@ -230,24 +231,27 @@ def test_settle__pays_by_an_operators_own_function_and_verifies(house: Path, tmp
     for row in ledger(out).values():
         assert row["payout"] - row["gross_payout"] == (7 * ATOM if row["gross_payout"] else 0)
     assert ledger(out)[SCORED]["cwmm"] is not None
-    assert verified(data, out, tmp_path / "again").problems == ()
+    whole = verified(data, out, tmp_path / "again")
+    assert whole.problems == ()
+    assert any(f"payout was taken as published, {MODULE}:payouts made it" in note for note in whole.notes)
     found = own(out, own_submission(tmp_path))
     assert found.problems == ()
     assert any(line.startswith(f"model {SCORED}: gross payout ") for line in found.checked)
     assert f"model {SCORED}: what {MODULE}:payouts made of its payout was not recomputed" in found.notes
     house.write_text(SOURCE.replace("7", "8"))
-    with pytest.raises(ConflictError, match="with other rules, options or version"):
+    with pytest.raises(ConflictError, match=f"with other inputs: the module of {MODULE}:payouts"):
         plan_round(RoundRequest(str(data), str(out), NUMBER), datetime.now(UTC))
 
 
 @pytest.mark.parametrize(
     ("steps", "more", "fragments"),
     [
+        ('{ policy = "sys:exit" }', "", ["rules.adjust", "the module 'sys' of 'sys:exit' must be a file"]),
         (f'{{ policy = "{MODULE}:payout" }}', "", ["rules.adjust", "has no function 'payout'", "'payouts'"]),
         ('{ policy = "uniqueness" }', "[scores]\npairwise = false\n", ["cwmm_max", "scores.pairwise = true"]),
         ('{ policy = "uniqueness", score = "tc" }', "", ["rounds/7/factor_covariance.parquet"]),
     ],
-    ids=["misspelt", "not_compared", "no_risk_model"],
+    ids=["no_file", "misspelt", "not_compared", "no_risk_model"],
 )
 def test_plan_round__what_a_step_needs_must_be_there_before_any_work(
     taxed: tuple[Path, Path], house: Path, tmp_path: Path, steps: str, more: str, fragments: list[str]

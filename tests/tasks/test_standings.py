@@ -40,6 +40,10 @@ def test_parse_standings__tells_models_from_accounts_to_the_last_decimal() -> No
     assert parse(GOOD.select([2, 1, 0])) == parse(GOOD)
 
 
+def test_parse_standings__a_table_of_models_alone_needs_no_column_of_accounts() -> None:
+    assert parse(table(("m", None, "0.5")).drop_columns("account")) == parse(table(("m", None, "0.5")))
+
+
 @pytest.mark.parametrize("kind", [pa.decimal128(20, 2), pa.decimal256(60, 20), pa.string()])
 def test_parse_standings__takes_any_exact_number(kind: pa.DataType) -> None:
     values = pa.array([Decimal("0.25")], pa.decimal128(10, 2)).cast(kind)
@@ -48,8 +52,11 @@ def test_parse_standings__takes_any_exact_number(kind: pa.DataType) -> None:
 
 
 BAD = {
-    "nobody": (table(("m", None, "1"), (None, None, "1")), "one of the two, must be named, found null in row 1"),
-    "both": (table(("m", "x", "1")), "model or account, one of the two, must be named, found 'm' in row 0"),
+    "nobody": (
+        table(("m", None, "1"), (None, None, "1")),
+        "exactly one of the two, must be named, found null in row 1",
+    ),
+    "both": (table(("m", "x", "1")), "model or account, exactly one of the two, must be named, found 'm' in row 0"),
     "model_twice": (
         table(("m", None, "1"), ("m", None, "2")),
         "column model must name each only once, found 'm' in row 1",
@@ -62,7 +69,9 @@ BAD = {
     "fine": (table(("m", None, "0.0000000000001"), kind=LONG), "at most 12 decimals, found 0.0000000000001 in row 0"),
     "large": (table(("m", None, "1" + 20 * "0")), "must be a number below 1e+20"),
     "float": (GOOD.set_column(2, "standing", pa.array([0.1] * 4)), "column standing must hold decimals or strings"),
-    "no_account": (GOOD.drop_columns("account"), "column account is missing"),
+    "no_account": (GOOD.drop_columns("account"), "model or account, exactly one of the two, must be named, found null"),
+    "no_names": (GOOD.drop_columns(["model", "account"]), "exactly one of the two, must be named"),
+    "no_standing": (GOOD.drop_columns("standing"), "column standing is missing"),
     "unknown": (GOOD.append_column("rank", pa.array([1] * 4)), "column rank is unknown"),
 }
 

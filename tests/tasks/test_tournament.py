@@ -67,6 +67,18 @@ BAD_TOURNAMENTS = {
         TOURNAMENT + '[[weights]]\npolicy = "equal"\n[[weights]]\npolicy = "limit_stake"\nlimit = 1\nminimum = 0\n',
         "weights: limit_stake is in currency and must stand before equal, found after it",
     ),
+    "weights_limit_out_of_reach": (
+        TOURNAMENT + '[weights]\npolicy = "limit_stake"\nlimit = "1e999999"\nminimum = 0\n',
+        'weights.limit must be an amount of the currency above 0, from 1E-20 to 1E+20, found "1e999999"',
+    ),
+    "weights_no_limit_at_all": (
+        TOURNAMENT + '[weights]\npolicy = "limit_stake"\nlimit = 0\nminimum = 0\n',
+        "weights.limit must be an amount of the currency above 0, from 1E-20 to 1E+20, found 0",
+    ),
+    "weights_minimum_out_of_reach": (
+        TOURNAMENT + '[weights]\npolicy = "limit_stake"\nlimit = 1\nminimum = "1e999999999"\n',
+        "weights: minimum of limit_stake must be at most 100000000000000000000, found 1E+999999999",
+    ),
     "no_name": (without(TOURNAMENT, "name"), "name must be a string that is not empty, but it is missing"),
     "empty_name": (TOURNAMENT.replace('"tiny"', '""'), 'name must be a string that is not empty, found ""'),
     "no_currency": (without(TOURNAMENT, "currency"), "currency must be a string"),
@@ -234,9 +246,10 @@ policy = "my_rules:weights"
         WeightStep("minimum_example_correlation", minimum=Decimal("-0.25"), example="bench_one"),
         WeightStep("my_rules:weights"),
     )
-    limit = '[weights]\npolicy = "limit_stake"\nlimit = "2.5"\nminimum = "0.01"\n'
+    long = "12345678901.123456789012345678"  # more digits than decimal's default context keeps
+    limit = f'[weights]\npolicy = "limit_stake"\nlimit = "{long}"\nminimum = "0.01"\n'
     assert tournament_of(tmp_path / "d", TOURNAMENT + limit).weights == (
-        WeightStep("limit_stake", Decimal("2.5") * 10**18, minimum=Decimal("0.01")),
+        WeightStep("limit_stake", Decimal(long.replace(".", "")), minimum=Decimal("0.01")),
     )
 
 

@@ -191,6 +191,7 @@ LACKING = {
         'policy = "minimum_example_correlation"\nminimum = 0\nexample = "bench_on"',
         "needs the benchmark model bench_on; found none (did you mean 'bench_one'?)",
     ),
+    "file": ('policy = "sys:exit"', "weights: the module 'sys' of 'sys:exit' must be a file"),
     "module": ('policy = "no_such_rules:weights"', "weights: there is no module 'no_such_rules'"),
 }
 
@@ -201,6 +202,19 @@ def test_plan_round__stops_before_any_work_where_a_policy_lacks_what_it_looks_at
 ) -> None:
     data = write_round(tmp_path / "data", tournament=f"{TOURNAMENT}[[weights]]\n{case[0]}\n", example_predictions=None)
     assert_refused(lambda: plan(data, tmp_path / "out"), case[1])
+
+
+@pytest.mark.parametrize("policy", ["within_account", "reputation"])
+def test_plan_round__stops_where_the_standings_are_of_others_than_a_policy_looks_at(
+    tmp_path: Path, policy: str
+) -> None:
+    terms = f'{TOURNAMENT}[[weights]]\npolicy = "{policy}"\n'
+    whose, column = ("accounts", "account") if policy == "within_account" else ("models", "model")
+    others = STANDINGS.filter(pa.compute.is_null(STANDINGS[column]))
+    data = write_round(tmp_path / "data", tournament=terms, standings=others)
+    assert_refused(lambda: plan(data, tmp_path / "out"), f"standings.parquet: {policy} looks at {whose}, found none")
+    empty = write_round(tmp_path / "empty", tournament=terms, standings=STANDINGS.slice(0, 0))
+    assert isinstance(plan(empty, tmp_path / "out"), RoundPlan)
 
 
 def plan(data: Path, out: Path) -> RoundPlan | AlreadyPublished:
@@ -232,8 +246,21 @@ def test_resolve__by_the_operators_own_function_which_is_part_of_the_rounds_iden
     assert facts["versions"][f"{OWN}:weights"] == f"sha256:{sha256(own.read_bytes()).hexdigest()}"
     assert isinstance(plan(data, out), AlreadyPublished)
     own.write_text(own.read_text() + "# other weights\n")
-    with pytest.raises(ConflictError, match="with other rules, options or version"):
+    with pytest.raises(ConflictError, match=f"with other inputs: the module of {OWN}:"):
         plan(data, out)
+
+
+def test_resolve__is_not_published_by_a_function_that_was_edited_after_it_was_loaded(own: Path, tmp_path: Path) -> None:
+    """A backfill of years plans many rounds in one process: Python goes on with what it loaded for the first."""
+    data = write_round(tmp_path / "data", tournament=f'{TOURNAMENT}[[weights]]\npolicy = "{OWN}:weights"\n')
+    write_round(tmp_path / "data", ROUND + 1, tournament=(data / "tournament.toml").read_text())
+    resolve_in_process(data, tmp_path / "out", ROUND)
+    own.write_text(own.read_text() + "# other weights\n")
+    assert_refused(
+        lambda: resolve_in_process(data, tmp_path / "out", ROUND + 1),
+        f"{own.name}: was edited after {OWN}:weights had been loaded from it; run the round again",
+    )
+    assert not list((tmp_path / "out" / "manifests" / f"round={ROUND + 1}").glob("*"))
 
 
 def test_plan_round__an_operators_own_payouts_are_part_of_the_identity_too(own: Path, tmp_path: Path) -> None:
@@ -243,7 +270,7 @@ def test_plan_round__an_operators_own_payouts_are_part_of_the_identity_too(own: 
     resolve_in_process(data, out, ROUND)
     assert read_manifest(open_store(out), ROUND, 1).facts["versions"][f"{OWN}:payouts"].startswith("sha256:")
     own.write_text(own.read_text() + "# other payouts\n")
-    with pytest.raises(ConflictError, match="with other rules, options or version"):
+    with pytest.raises(ConflictError, match=f"with other inputs: the module of {OWN}:"):
         plan(data, out)
     misspelt = write_round(tmp_path / "other", tournament=tournament.replace("payouts", "payout"))
     assert_refused(lambda: plan(misspelt, tmp_path / "none"), "has no function 'payout' (did you mean 'payouts'?)")
@@ -252,7 +279,9 @@ def test_plan_round__an_operators_own_payouts_are_part_of_the_identity_too(own: 
 def test_plan_round__an_adjustment_needs_the_score_that_it_looks_at(tmp_path: Path) -> None:
     unique = 'adjust = [{ policy = "uniqueness" }]\n[scores]\npairwise = false\n'
     data = write_round(tmp_path, tournament=TOURNAMENT + unique)
-    assert_refused(lambda: plan(data, tmp_path / "out"), "pays on cwmm_max, which needs scores.pairwise = true")
+    assert_refused(
+        lambda: plan(data, tmp_path / "out"), "adjusts payouts by cwmm_max, which needs scores.pairwise = true"
+    )
 
 
 # Opposites ----------------------------------------------------------------------------------------------------------

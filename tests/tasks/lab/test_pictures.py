@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tasks.lab import palette
 from tasks.lab.canvas import WIDTH
-from tasks.lab.labels import apart, wrapped
+from tasks.lab.labels import apart, two_lines, wrapped
 from tasks.lab.pictures import (
     Axes,
     Cell,
@@ -177,7 +177,7 @@ def test_ranked__goes_from_the_largest_to_the_smallest_whatever_the_order() -> N
 def test_bars__write_their_numbers() -> None:
     found = texts(bars("t", "a", {"high": 1234.5, "low": -1000.0}, AXES))
     assert {"high", "low", "1,234", "−1,000"} <= set(found) or {"1,235", "−1,000"} <= set(found)
-    assert "25.0%" in texts(bars("t", "a", {"share": 0.25}, Axes("", "share", percent_y=True)))
+    assert "25.0\N{NO-BREAK SPACE}%" in texts(bars("t", "a", {"share": 0.25}, Axes("", "share", percent_y=True)))
 
 
 def test_scatter__says_that_not_all_points_are_shown() -> None:
@@ -207,6 +207,20 @@ def test_matrix__of_many_columns_writes_their_names_aslant() -> None:
     assert set(names) <= set(texts(picture))
     assert picture.svg.count("rotate(-35") == 10
     assert texts(picture).count("▲") == texts(picture).count("+1.0%") == 10 or texts(picture).count("▲\n+1.0%") == 10
+
+
+def test_density__tells_whole_counts_only() -> None:
+    for count in (1, 2, 7, 300):
+        x = [1.0, 2.0, *[3.0] * count]
+        found = [text for text in texts(density("t", "a", x, x, AXES)) if text not in ("round", "amount, NMR")]
+        assert not any("$" in text or "\\" in text for text in found)
+        assert "1" in found
+
+
+def test_ticks__of_rounds_are_whole() -> None:
+    found = texts(lines("t", "a", {"n": ([106.0, 107.0, 108.0], [1.0, 2.0, 3.0])}, AXES))
+    assert {"106", "107", "108"} <= set(found)
+    assert not any(text.startswith("106.") for text in found)
 
 
 def test_ticks__are_not_rounded_away() -> None:
@@ -243,6 +257,15 @@ def test_wrapped__is_at_most_two_short_lines(name: str) -> None:
     rows = wrapped(name).split("\n")
     assert len(rows) <= 2
     assert all(len(row) <= 20 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"), [("short", 1), ("A copy of the meta model as a throttle", 2), ("a " * 90, 2), ("", 1)]
+)
+def test_two_lines__are_at_most_two_and_not_too_long(name: str, rows: int) -> None:
+    found = two_lines(name).split("\n")
+    assert len(found) == rows
+    assert all(len(row) <= 30 for row in found)
 
 
 # Machado, Oliveira and Fernandes, "A Physiologically-based Model for Simulation of Color Vision Deficiency" (2009),

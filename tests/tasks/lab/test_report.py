@@ -13,10 +13,12 @@ import pandas as pd
 import pytest
 
 from scoring.errors import OperatorError
+from tasks.lab.compare import COMPARISON_COLUMNS
 from tasks.lab.exhibit import Exhibit, Table
+from tasks.lab.matrix import MATRIX_COLUMNS
 from tasks.lab.pictures import Axes, lines
 from tasks.lab.report import Page, render
-from tasks.lab.report_attacks import MATRIX_COLUMNS, attack_picture, attack_view
+from tasks.lab.report_attacks import attack_picture, attack_view
 from tasks.lab.report_pictures import merged
 from tasks.lab.report_tables import baseline_first, by_account, comparison_groups, in_short, movers, span, table_view
 from tests.tasks.lab.pages import ATTACKS, MECHANISMS, VARIANTS, fake_page
@@ -203,7 +205,24 @@ def test_comparison_groups__percent_is_of_fractions_and_absent_is_no_zero() -> N
     frame = comparison(variant=["base", "other"], figure="new_figure", unit="%", value=[0.125, np.nan])
     (group,) = comparison_groups(frame, "base")
     assert group.title == "More figures"
-    assert [entries[0].value for _, entries in group.rows] == ["12.5%", "–"]
+    assert [entries[0].value for _, entries in group.rows] == ["12.5\N{NO-BREAK SPACE}%", "–"]
+
+
+def test_render__money_is_in_the_currency_of_the_page(page: Page) -> None:
+    text = " ".join(read(render(replace(page, currency="CAKE"))).text)
+    assert "CAKE" in text
+    assert "currency" not in text.replace("tournament's currency", "")
+
+
+def test_comparison_groups__a_figure_that_nobody_has_is_named_and_is_no_column() -> None:
+    parts = [
+        comparison(variant=["base", "other"], figure="meta_model_corr", value=[0.03, 0.02]),
+        comparison(variant=["base", "other"], figure="portfolio_return", value=np.nan).assign(label="portfolio return"),
+    ]
+    (group,) = comparison_groups(pd.concat(parts), "base")
+    assert group.columns == (("paid", "NMR"),)
+    assert group.absent == ("portfolio return",)
+    assert all(len(entries) == 1 for _, entries in group.rows)
 
 
 def test_baseline_first__keeps_the_order_of_the_others() -> None:
@@ -262,9 +281,19 @@ def test_table_view__chooses_digits_by_column_and_folds_long_tables() -> None:
     assert (view.long, table_view("c", pd.concat([frame] * 10)).long) == (False, True)
 
 
+def test_table_view__sets_written_numbers_like_numbers_and_leaves_them_as_they_are() -> None:
+    written = {"mean": ["1,234.50", "–"], "share": ["12.5 %", "−3 %"], "interval": ["[−0.1, 0.2]", "[0.1, 0.3]"]}
+    view = table_view(
+        "c", pd.DataFrame(written | {"threshold": ["no tax", "T = 50"], "date": ["2023-01-07a", "5 rounds"]})
+    )
+    assert view.numeric == (True, True, True, False, False)
+    assert view.rows[1] == ("–", "−3 %", "[0.1, 0.3]", "T = 50", "5 rounds")
+
+
 def test_attack_view__where_an_attack_pays_the_cell_says_so(page: Page) -> None:
     assert page.matrix is not None
-    assert tuple(page.matrix.columns) == MATRIX_COLUMNS
+    assert set(page.matrix.columns) == set(MATRIX_COLUMNS)
+    assert tuple(page.comparison.columns) == COMPARISON_COLUMNS
     view = attack_view(page.matrix, page.attacks)
     assert view.mechanisms == MECHANISMS
     assert [name for name, *_ in view.rows] == list(ATTACKS)
@@ -281,18 +310,22 @@ def test_attack_view__where_an_attack_pays_the_cell_says_so(page: Page) -> None:
     assert paying == attack_picture(page.matrix).svg.count(">▲ +")
 
 
-def test_attack_view__tells_gain_harm_detectability_and_test() -> None:
-    row = dict(zip(MATRIX_COLUMNS, ("plain", "split", "Split", 8, 0.0123, 0.004, 0.02, 0.0004, 24, 6), strict=False))
-    row |= {"harm": 0.001, "harm_low": 0.0005, "harm_high": 0.0015, "detectability": "seen in ranks", "verdict": "pays"}
-    other = row | {"mechanism": "taxed", "gain": np.nan, "verdict": "none"}
-    third = row | {"attack": "merge", "title": "Merge", "choice": 1, "detectability": 0.5}
-    view = attack_view(pd.DataFrame([row, other, third]), {})
+def test_attack_view__tells_gain_harm_throttle_detectability_and_test() -> None:
+    row = {"mechanism": "plain", "attack": "split", "title": "Split", "choice": 8.0, "rounds": 30, "verdict": "pays"}
+    row |= {"gain": 0.0123, "low": 0.004, "high": 0.02, "p_value": 0.0004, "wins": 24.0, "losses": 6.0}
+    row |= {"harm": 0.001, "harm_low": 0.0005, "harm_high": 0.0015, "detectability": "seen in ranks"}
+    row |= {"throttle": 0.5, "throttle_low": 0.4, "throttle_high": 0.6}
+    other = row | {"mechanism": "taxed", "gain": np.nan, "choice": None, "verdict": "none"}
+    third = row | {"attack": "merge", "title": "Merge", "choice": None, "detectability": 0.5, "throttle": 0.0}
+    view = attack_view(pd.DataFrame([row, other, third], columns=list(MATRIX_COLUMNS)), {})
     cell = view.rows[0][3][0]
-    assert cell.gain == "+1.23%"
+    assert cell.gain == _spaced("+1.23%")
     assert cell.lines == (
-        "0.40 to 2.00%",
-        "harm +0.100%",
-        "0.050 to 0.150%",
+        _spaced("0.40 to 2.00%"),
+        _spaced("harm +0.100%"),
+        _spaced("0.050 to 0.150%"),
+        _spaced("throttle +50.0%"),
+        _spaced("40.0 to 60.0%"),
         "seen: seen in ranks",
         "24/30 won, p < 0.001",
         "best choice: 8",
@@ -300,6 +333,25 @@ def test_attack_view__tells_gain_harm_detectability_and_test() -> None:
     assert (view.rows[0][3][1].gain, view.rows[0][3][1].word) == ("", "no occasion")
     assert view.rows[1][3][0].lines[-2:] == ("seen: 0.50", "24/30 won, p < 0.001")
     assert view.rows[1][3][1].word == "not tried"
+
+
+def _spaced(text: str) -> str:
+    return text.replace("%", "\N{NO-BREAK SPACE}%")
+
+
+def test_attack_view__what_changes_nothing_is_said_in_few_words() -> None:
+    row = {"mechanism": "plain", "attack": "split", "title": "Split", "choice": 10, "rounds": 30, "verdict": "fails"}
+    row |= dict.fromkeys(("gain", "low", "high", "wins", "losses", "harm", "harm_low", "harm_high"), 0.0)
+    row |= {"throttle": 0.0, "throttle_low": 0.0, "throttle_high": 0.0, "p_value": 1.0, "detectability": 1.0}
+    cell = attack_view(pd.DataFrame([row]), {}).rows[0][3][0]
+    assert cell.gain == _spaced("0%")
+    assert cell.lines == (
+        _spaced("0 to 0%"),
+        _spaced("harm 0%"),
+        "seen: 1.00",
+        "the same in every round",
+        "best choice: 10",
+    )
 
 
 def test_attack_view__refuses_a_verdict_of_its_own(page: Page) -> None:
@@ -321,11 +373,9 @@ def test_render__tells_the_concentration_in_words(html: str) -> None:
     words = re.search(r"The first account alone: ([^<]*)\.", html)
     assert words is not None
     assert re.match(
-        r"[\d.]+% at baseline; of the others most at .* \([\d.]+%\), least at .* \([\d.]+%\)", words.group(1)
+        r"[\d.]+\s% at baseline; of the others most at .* \([\d.]+\s%\), least at .* \([\d.]+\s%\)", words.group(1)
     )
-    named = re.search(r"The best-paid tenth has ([^<]*)\.", html)
-    assert named is not None
-    assert named.group(1).count("%") == 3
+    assert re.search(r"The best-paid tenth has [\d.]+\s% at baseline; of the others most at 1×CORR", html)
 
 
 def test_render__a_picture_may_be_shown_twice(page: Page) -> None:
