@@ -16,6 +16,7 @@ from tasks.lab.attack_case import attack_case
 from tasks.lab.case import open_case
 from tasks.lab.combine import combined, gram_of
 from tasks.lab.laboratory import Findings, Laboratory, combined_by, find, known_of, left_of, open_laboratory
+from tasks.lab.matrix import finer_choices
 from tasks.lab.mechanism import Mechanism
 from tasks.lab.paid import evaluate_case
 from tasks.lab.write import write_results
@@ -56,6 +57,9 @@ def carry_out(laboratory: Laboratory) -> Findings:
     grams = [run_unit(gram_of, case) for case in paying.values()] if laboratory.needs_grams else []
     everything = [*baseline, *(each for found in gather(variants, "variants") for each in found)]
     struck = [each for found in gather(blows, "attacks") for each in found] if attacks else None
+    while struck and (finer := finer_choices(struck)):
+        more = [run_unit(attack_case, c, laboratory.attacked, attacks, known[n], finer) for n, c in paying.items()]
+        struck += [each for found in gather(more, "attacks") for each in found]
     fits = dict(zip(paying, gather(grams, "fits"), strict=True)) if grams else {}
 
     def ask(number: int, mechanism: Mechanism, shares: Mapping[str, float]) -> tuple[float, float]:

@@ -17,7 +17,11 @@ STANDINGS = pa.schema(
     [("model", pa.string()), ("account", pa.string()), ("standing", pa.decimal128(38, SCORE_DECIMALS))]
 )
 """What an operator writes: a row a model or an account, the other of the two being null."""
-COLUMNS = (Column("model", "text", optional=True), Column("account", "text", optional=True), Column("standing", "exact"))
+COLUMNS = (
+    Column("model", "text", optional=True),
+    Column("account", "text", optional=True),
+    Column("standing", "exact"),
+)
 
 _ONE_OF_TWO = "or account, exactly one of the two, must be named"
 _STEP = Decimal(1).scaleb(-SCORE_DECIMALS)

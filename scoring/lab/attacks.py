@@ -5,7 +5,7 @@ attacking, and the lab carries out both by the same rules. Whether it pays is wh
 each function tells what decides. Where the honest play is to stay away, the whole result of the attack is its gain.
 
     pair_for_bonus, throttle_pair, meta_model_copy, copy_example,
-    invert_burner, merge_accounts, own_meta_model                   by a newcomer      (scoring.lab.attacks_newcomer)
+    spoil_by_copy, invert_burner, merge_accounts, own_meta_model    by a newcomer      (scoring.lab.attacks_newcomer)
     split_models, split_accounts, leave_ids_out, grind_seed,
     harvest_rounding, swap_after_close                              the largest staker (scoring.lab.attacks_staker)
 
@@ -19,7 +19,7 @@ from scoring.lab import attacks_newcomer, attacks_staker
 from scoring.lab.plays import Attack
 
 PARTS = (2, 3, 5, 10, 20, 50)
-"""Into how many models or accounts a stake is split; the lab finds the best."""
+"""Into how many models or accounts a stake is split; the lab finds the best between the first and the last."""
 
 ATTEMPTS = tuple(range(1, 9))
 """Seeds that can be tried before a round."""
@@ -53,6 +53,13 @@ _NEWCOMER = (
         attacks_newcomer.copy_example,
     ),
     Attack(
+        "spoil_by_copy",
+        "A copy to spoil another's uniqueness",
+        "A newcomer stakes a millionth of the total at risk on a copy of the largest staker's predictions, who is "
+        "then like another.",
+        attacks_newcomer.spoil_by_copy,
+    ),
+    Attack(
         "invert_burner",
         "Inverting a large burning staker",
         "A newcomer stakes 1 % of the total at risk on the opposite of the largest staker who has lost so far.",
@@ -83,6 +90,7 @@ _STAKER = (
         "below thresholds and caps on a model.",
         attacks_staker.split_models,
         choices=PARTS,
+        between=True,
     ),
     Attack(
         "split_accounts",
@@ -91,6 +99,7 @@ _STAKER = (
         "stay below thresholds and caps on an account as well.",
         attacks_staker.split_accounts,
         choices=PARTS,
+        between=True,
     ),
     Attack(
         "leave_ids_out",

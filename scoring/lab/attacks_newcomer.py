@@ -11,6 +11,7 @@ from scoring.lab.attacks_parts import (
     best,
     copied,
     cut,
+    largest,
     largest_burner,
     newcomer,
     random_predictions,
@@ -22,6 +23,9 @@ from scoring.lab.plays import Ground, Pair, Play
 MERGED_ACCOUNTS = 50
 WHALE = 20
 """The stake of a whale, in totals at risk: he is then 95 % of the meta model."""
+
+TINY = 1_000_000
+"""A stake that is next to none is one part of so many of the total at risk."""
 
 _ABSENT = Play()
 
@@ -83,6 +87,22 @@ def copy_example(ground: Ground, _: int) -> Pair | None:
     """
     stake, copy = total_at_risk(ground) // SMALL, copied(ground.example)
     return None if not stake or copy is None else Pair(_ABSENT, newcomer(ground, [Entry(stake, copy)]))
+
+
+def spoil_by_copy(ground: Ground, _: int) -> Pair | None:
+    """Copies the largest staker's predictions with next to no stake, to be like him.
+
+    What is paid less the more it is like another submission is at the mercy of whoever makes himself alike. What
+    decides is whether a rule looks at the stake behind the likeness: `uniqueness` does not, and a millionth of what is
+    at risk takes nearly all of a payout away. Whoever does it must know the other's predictions.
+
+    Args:
+        ground: the round; None is returned where next to nothing is at risk.
+    """
+    rival, stake = largest(ground), total_at_risk(ground) // TINY
+    if rival is None or not stake:
+        return None
+    return Pair(_ABSENT, newcomer(ground, [Entry(stake, submitted(ground, rival.model))]))
 
 
 def invert_burner(ground: Ground, _: int) -> Pair | None:

@@ -78,6 +78,7 @@ class Attack:
         how: what the attacker does and hopes for, in one or two sentences.
         plays: returns the pair; None where the round gives no occasion, e.g. nobody has a past yet.
         choices: the numbers of parts, or of tries, that he can choose between.
+        between: whether any whole number between two choices is one too, so that the best can be searched for.
         each_round: whether he knows the best choice in every round (he has seen what it gives before he acts); else
             one choice, the best on average, is his for all rounds.
     """
@@ -87,4 +88,5 @@ class Attack:
     how: str
     plays: Callable[[Ground, int], Pair | None]
     choices: tuple[int, ...] = (1,)
+    between: bool = False
     each_round: bool = False

@@ -21,8 +21,12 @@ from scoring.lab.plays import Ground, Pair, Play
 from scoring.ledger import Ledger
 from scoring.ranks import power_table, values
 from tasks.lab.case import RoundCase, Scene, example_of, staged
-from tasks.lab.evaluate import Known, evaluate, models_of
+from tasks.lab.evaluate import evaluate, models_of
 from tasks.lab.mechanism import Mechanism
+from tasks.lab.score_scene import Known
+
+Choices = Mapping[tuple[str, str], tuple[int, ...]]
+"""What an attacker tries, by mechanism and attack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,8 @@ class Blow:
         choice: in how many parts, or which try.
         round: the round's number.
         stake: what the attacker staked, in the currency.
-        gain: per unit of his stake.
+        honest, attacking: what he earns per unit of his stake, in each of the two plays.
+        gain: their difference.
         harm: per unit of the others' stakes.
         throttle: share of the payout factor that is lost.
         detectability: 0 … 1.
@@ -45,6 +50,8 @@ class Blow:
     choice: int
     round: int
     stake: float
+    honest: float
+    attacking: float
     gain: float
     harm: float
     throttle: float
@@ -56,6 +63,7 @@ def attack_case(
     mechanisms: Sequence[Mechanism],
     attacks: Sequence[str],
     known: Known,
+    choices: Choices | None = None,
 ) -> list[Blow]:
     """Returns what each attack gives under each mechanism; a round without an occasion gives nothing.
 
@@ -64,15 +72,19 @@ def attack_case(
         mechanisms: what is attacked.
         attacks: names of the attacks.
         known: what is known of the round when nobody attacks.
+        choices: by mechanism and attack; None for each attack's own.
     """
     found = []
+    scenes: dict[object, Scene] = {}
     for mechanism in mechanisms:
-        siege = _Siege(case, mechanism, known)
+        if choices is not None and mechanism.name not in {name for name, _ in choices}:
+            continue
+        siege = _Siege(case, mechanism, known, scenes)
         ground = siege.ground()
         if ground is None:
             continue
         for name in attacks:
-            for choice in ATTACKS[name].choices:
+            for choice in ATTACKS[name].choices if choices is None else choices.get((mechanism.name, name), ()):
                 pair = ATTACKS[name].plays(ground, choice)
                 if pair is not None:
                     found.append(siege.blow(name, choice, pair))
@@ -84,30 +96,34 @@ _DRAWN = frozenset({"mmc_bagged", "tc", "tc_raw"})
 
 
 class _Siege:
-    """One mechanism in one round; remembers the plays that were carried out."""
+    """One mechanism in one round; remembers the plays that were carried out.
 
-    def __init__(self, case: RoundCase, mechanism: Mechanism, before: Known) -> None:
-        self._case, self._mechanism, self._before = case, mechanism, before
+    The scenes are shared by all mechanisms, so that those of the same weights share their scores as well.
+    """
+
+    def __init__(self, case: RoundCase, mechanism: Mechanism, before: Known, scenes: dict[object, Scene]) -> None:
+        self._case, self._mechanism, self._before, self._scenes = case, mechanism, before, scenes
         rules = mechanism.tournament.rulebook.at(case.number)
         self._draws = not _DRAWN.isdisjoint(rules.shown_scores)  # else another seed is the same play
-        self._known: dict[object, tuple[Scene, Ledger | None]] = {}
+        self._ledgers: dict[object, Ledger | None] = {}
 
     def ground(self) -> Ground | None:
         """Returns what the attacker can know; None where nothing is at risk."""
-        case, scene = self._case, self._case.scene
+        case, scene = self._case, self._scene(Play())
         outcome = evaluate(case, scene, self._mechanism, self._before, "money")
         if outcome is None:
             return None
-        self._known[_key(Play())] = scene, outcome.ledger
+        self._ledgers[_key(Play())] = outcome.ledger
         return Ground(case.ranks, scene.stakes, outcome.meta_model, example_of(case), self._before.rates, scene.seed)
 
     def blow(self, attack: str, choice: int, pair: Pair) -> Blow:
         """Returns what the attack gives."""
-        (_, honest), (scene, attacking) = self._played(pair.honest), self._played(pair.attacking)
+        honest, attacking = self._played(pair.honest), self._played(pair.attacking)
+        scene = self._scene(pair.attacking)
         before, after = _changes(honest), _changes(attacking)
         own = pair.honest.own | pair.attacking.own
         stake = sum(row.atoms for row in scene.stakes.rows if row.model in pair.attacking.own)
-        gained = _sum(after, pair.attacking.own) - _sum(before, pair.honest.own)
+        earned, instead = _sum(after, pair.attacking.own), _sum(before, pair.honest.own)
         others = (before.keys() & after.keys()) - own
         at_risk = sum(row.at_risk for row in models_of(honest) if row.model in others) if honest else 0
         lost = _sum(before, others) - _sum(after, others)
@@ -117,19 +133,27 @@ class _Siege:
             choice=choice,
             round=self._case.number,
             stake=stake / 10**self._mechanism.tournament.decimals,
-            gain=gained / stake if stake else 0.0,
+            honest=instead / stake if stake else 0.0,
+            attacking=earned / stake if stake else 0.0,
+            gain=(earned - instead) / stake if stake else 0.0,
             harm=lost / at_risk if at_risk else 0.0,
             throttle=_throttle(honest, attacking),
             detectability=_detectability(scene, pair.attacking),
         )
 
-    def _played(self, play: Play) -> tuple[Scene, Ledger | None]:
+    def _scene(self, play: Play) -> Scene:
+        play = play if self._draws else replace(play, seed=None)
+        key = _key(play)
+        if key not in self._scenes:
+            self._scenes[key] = staged(self._case, play)
+        return self._scenes[key]
+
+    def _played(self, play: Play) -> Ledger | None:
         key = _key(play if self._draws else replace(play, seed=None))
-        if key not in self._known:
-            scene = staged(self._case, play)
-            outcome = evaluate(self._case, scene, self._mechanism, self._before, "money")
-            self._known[key] = scene, None if outcome is None else outcome.ledger
-        return self._known[key]
+        if key not in self._ledgers:
+            outcome = evaluate(self._case, self._scene(play), self._mechanism, self._before, "money")
+            self._ledgers[key] = None if outcome is None else outcome.ledger
+        return self._ledgers[key]
 
 
 def _key(play: Play) -> object:

@@ -9,8 +9,9 @@ would not.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -97,12 +98,14 @@ class Scene:
         receipts: what became of every submission, sorted by model.
         stakes: of all models.
         seed: the round's.
+        memory: what was computed of it so far, by what it was computed from (`tasks.lab.score_scene`).
     """
 
     ranks: Ranks
     receipts: tuple[Receipt, ...]
     stakes: Stakes
     seed: int
+    memory: dict[object, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 def open_case(request: CaseRequest) -> RoundCase:

@@ -15,8 +15,8 @@ from scoring.lab.combination import Gram
 from scoring.meta_model import from_sums, partial_sums, zero
 from scoring.ranks import gauss_table, restrict, values
 from tasks.lab.case import RoundCase
-from tasks.lab.evaluate import corr_of, plan_under, solved_portfolio
 from tasks.lab.mechanism import Mechanism
+from tasks.lab.score_scene import corr_of, plan_under, solved_portfolio
 from tasks.meta_models import BlockSums
 
 

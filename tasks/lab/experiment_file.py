@@ -53,8 +53,8 @@ KEYS = (
     "attacks",
     "exhibits",
 )
-_STAYS = {"leave_out_largest"}
-"""Where accounts have left, the question is another; by default nobody attacks there."""
+_LEFT = "leave_out_largest"
+"""Where accounts have left, the question is another: nobody attacks there."""
 _MAX_SEED = 2**64 - 1
 
 
@@ -152,7 +152,7 @@ def read_experiment(
         resampling=_resampling(top),
         baseline=top.section("baseline"),
         variants=variants,
-        attacks=_attacks(top, attacks, [BASELINE, *(v.text("name") for v in variants if _STAYS.isdisjoint(v.values))]),
+        attacks=_attacks(top, attacks, variants),
         exhibits=_words(top, "exhibits", exhibits, ()),
     )
 
@@ -262,12 +262,17 @@ def _resampling(top: Section) -> Resampling:
     )
 
 
-def _attacks(top: Section, known: Sequence[str], mechanisms: Sequence[str]) -> AttackPlan | None:
+def _attacks(top: Section, known: Sequence[str], variants: Sequence[Section]) -> AttackPlan | None:
     if "attacks" not in top.values:
         return None
     table = top.section("attacks")
     table.check_keys(("names", "against"))
-    return AttackPlan(_words(table, "names", known, known), _words(table, "against", mechanisms, mechanisms))
+    left = [_variant_name(variant) for variant in variants if _LEFT in variant.values]
+    named = table.values.get("against")
+    if isinstance(named, list) and (wrong := [name for name in named if name in left]):
+        raise table.wrong("against", f"without {wrong[0]!r}, from which accounts are left out; attack what it varies")
+    stays = [BASELINE, *(name for name in map(_variant_name, variants) if name not in left)]
+    return AttackPlan(_words(table, "names", known, known), _words(table, "against", stays, stays))
 
 
 def _words(table: Section, key: str, known: Sequence[str], default: Sequence[str]) -> tuple[str, ...]:

@@ -28,7 +28,6 @@ from tasks.inputs import round_folder
 from tasks.lab.attack_case import Blow
 from tasks.lab.case import CaseRequest
 from tasks.lab.compare import compare
-from tasks.lab.evaluate import Known
 from tasks.lab.exhibit import Exhibit
 from tasks.lab.exhibits import EXHIBITS, NEEDED
 from tasks.lab.experiment_file import ExperimentFile, mechanisms_of, read_experiment
@@ -36,6 +35,7 @@ from tasks.lab.matrix import blows_frame, matrix_frame
 from tasks.lab.mechanism import Mechanism
 from tasks.lab.paid import RoundPaid, models_frame, rounds_frame
 from tasks.lab.results import Combined, Results
+from tasks.lab.score_scene import Known
 from tasks.store import open_store
 from tasks.synthetic import write_tournament
 

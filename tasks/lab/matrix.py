@@ -17,14 +17,29 @@ from jaxtyping import Float64
 
 from scoring.lab.attacks import ATTACKS
 from scoring.lab.statistics import Resampling, block_bootstrap, sign_test
-from tasks.lab.attack_case import Blow
+from tasks.lab.attack_case import Blow, Choices
 
 MATERIAL = 1e-9
 """A gain of less than a billionth of the stake is what rounding to whole atoms leaves, and counts as none."""
 FREE = 0.001
 """A loss of at most so much of his stake, a tenth of a per cent a round, is nothing to speak of."""
 
-BLOW_COLUMNS = ("mechanism", "attack", "choice", "round", "stake", "gain", "harm", "throttle", "detectability")
+_TRIES = 3
+"""Numbers that are tried at once on one side of the best so far."""
+
+BLOW_COLUMNS = (
+    "mechanism",
+    "attack",
+    "choice",
+    "round",
+    "stake",
+    "honest",
+    "attacking",
+    "gain",
+    "harm",
+    "throttle",
+    "detectability",
+)
 MATRIX_COLUMNS = (
     "mechanism",
     "attack",
@@ -73,9 +88,39 @@ def matrix_frame(
 
 
 def best_choice(own: pd.DataFrame) -> int:
-    """Returns the choice with the greatest mean gain, of equal ones the smallest."""
-    means = own.groupby("choice")["gain"].mean()
-    return int(means.index[int(means.to_numpy().argmax())])
+    """Returns the choice with the greatest gain over all rounds, of equal ones the smallest."""
+    sums = _material(own["gain"].to_numpy())
+    by_choice = pd.Series(sums).groupby(own["choice"].to_numpy()).sum()
+    return int(by_choice.index[int(by_choice.to_numpy().argmax())])
+
+
+def finer_choices(blows: Sequence[Blow]) -> Choices:
+    """Returns what to try next where the best choice may lie between two that were tried; nothing where it is found.
+
+    The gain is taken to rise to its best and to fall beyond it, as it does where parts are worth making until all are
+    below a threshold. Between the best so far and the next on either side a few numbers are tried, until none is left.
+
+    Args:
+        blows: of all rounds, so far.
+    """
+    frame = blows_frame(blows)
+    finer = {}
+    for key, own in frame.groupby(["mechanism", "attack"], sort=False):
+        mechanism, attack = str(key[0]), str(key[1])
+        if ATTACKS[attack].between and (own["gain"] >= MATERIAL).any():
+            tried, best = sorted(set(own["choice"].tolist())), best_choice(own)
+            place = tried.index(best)
+            below = range(tried[place - 1] + 1, best) if place else range(0)
+            above = range(best + 1, tried[place + 1]) if place + 1 < len(tried) else range(0)
+            if chosen := (*_spread(below), *_spread(above)):
+                finer[mechanism, attack] = chosen
+    return finer
+
+
+def _spread(numbers: range) -> tuple[int, ...]:
+    """Returns a few of the numbers, evenly."""
+    step = -(-len(numbers) // _TRIES)
+    return tuple(numbers[step - 1 :: step]) if numbers else ()
 
 
 def _chosen(own: pd.DataFrame, attack: str) -> pd.DataFrame:
@@ -98,7 +143,7 @@ def _row(mechanism: str, attack: str, chosen: pd.DataFrame, resampling: Resampli
     verdict = "pays" if gain.low > 0 else "harms" if free and max(harm.low, throttle.low) > 0 else "fails"
     return {
         **head,
-        "choice": chosen["choice"].iloc[0] if chosen["choice"].nunique() == 1 else None,
+        "choice": _one_choice(chosen, attack),
         "gain": gains.mean(),
         "low": gain.low,
         "high": gain.high,
@@ -118,3 +163,9 @@ def _row(mechanism: str, attack: str, chosen: pd.DataFrame, resampling: Resampli
 
 def _material(values: Float64[np.ndarray, " round"]) -> Float64[np.ndarray, " round"]:
     return np.where(np.abs(values) < MATERIAL, 0.0, values)
+
+
+def _one_choice(chosen: pd.DataFrame, attack: str) -> int | None:
+    """Returns what the attacker chose, where he could choose, and chose the same in all rounds."""
+    chooses = len(ATTACKS[attack].choices) > 1 and chosen["choice"].nunique() == 1
+    return int(chosen["choice"].iloc[0]) if chooses else None

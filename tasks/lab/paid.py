@@ -18,9 +18,10 @@ from scoring.payouts import FACTOR_DECIMALS, fixed_point
 from scoring.published import units_to_float
 from tasks.contract import MONEY as MONEY_TYPE
 from tasks.lab.case import RoundCase, staged
-from tasks.lab.evaluate import UNKNOWN, Known, Outcome, at_risk_of, evaluate, models_of, reproduces
+from tasks.lab.evaluate import UNKNOWN, Outcome, at_risk_of, evaluate, models_of, reproduces
 from tasks.lab.mechanism import Mechanism
 from tasks.lab.results import MONEY, ROUND_COLUMNS, SCORES
+from tasks.lab.score_scene import Known
 from tasks.scores import Units
 
 _MODEL_MONEY = ("at_risk", "gross_payout", "payout", "burn")
@@ -62,10 +63,16 @@ def evaluate_case(
         known: what the baseline told of the round; None where it is the baseline that is evaluated.
     """
     found = []
+    counts = dict.fromkeys(mechanism.leave_out_largest for mechanism in mechanisms)
+    scenes = {count: staged(case, Play(withdrawn=left[count]) if count else Play()) for count in counts}
     for mechanism in mechanisms:
-        play = Play(withdrawn=left[mechanism.leave_out_largest]) if mechanism.leave_out_largest else Play()
-        scene = staged(case, play)
-        outcome = evaluate(case, scene, mechanism, known or UNKNOWN, "measured" if known is None else "whole")
+        outcome = evaluate(
+            case,
+            scenes[mechanism.leave_out_largest],
+            mechanism,
+            known or UNKNOWN,
+            "measured" if known is None else "whole",
+        )
         if outcome is not None:
             found.append(_paid(case, mechanism, outcome, baseline=known is None))
     return found

@@ -1,6 +1,7 @@
 """The experiment as a command: on real workers, to the atom, with the same bytes on any number of them."""
 
 import hashlib
+import html
 import json
 import subprocess
 import sys
@@ -11,9 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.experiment import experiment
-from flows.progress import Progress
-from flows.session import Session, open_session
-from infra.settings import read_settings
+from flows.session import Session
 from scoring.synthetic import SyntheticSpec
 from tasks.lab.laboratory import Findings
 from tasks.synthetic import write_tournament
@@ -96,7 +95,7 @@ def test_experiment__leaves_a_page_that_is_complete_in_itself(findings: Findings
     page = (folder / "results" / "report.html").read_text(encoding="utf-8")
     assert f"{SPEC.rounds - 1} of {SPEC.rounds - 1} reproduced" in page
     for exhibit in findings.exhibits:
-        assert exhibit.title in page
+        assert exhibit.title in html.unescape(page)
     assert "<script" not in page
     assert (folder / "results" / "experiment.toml").read_bytes() == (folder / "small.toml").read_bytes()
 

@@ -40,6 +40,7 @@ NAMES = {
     "split_accounts",
     "merge_accounts",
     "copy_example",
+    "spoil_by_copy",
     "invert_burner",
     "leave_ids_out",
     "own_meta_model",
@@ -48,7 +49,7 @@ NAMES = {
     "swap_after_close",
 }
 EVERY_PLAY = [(name, choice) for name, attack in ATTACKS.items() for choice in attack.choices]
-ABSENT = {"throttle_pair", "meta_model_copy", "copy_example", "invert_burner"}
+ABSENT = {"throttle_pair", "meta_model_copy", "copy_example", "spoil_by_copy", "invert_burner"}
 """Where the honest play is to stay away."""
 
 
@@ -252,6 +253,14 @@ def test_copy_example__ranks_as_the_example_does() -> None:
     ground, pair = small_ground(), pair_of("copy_example")
     (predictions,) = pair.attacking.uploads.values()
     assert ranks_equal(predictions, ground.example)
+
+
+def test_spoil_by_copy__is_the_largest_stakers_submission_with_next_to_no_stake() -> None:
+    ground, pair = small_ground(), pair_of("spoil_by_copy")
+    rival = max(at_risk(ground), key=lambda model: (at_risk(ground)[model], model))
+    (predictions,) = pair.attacking.uploads.values()
+    assert ranks_equal(predictions, original(ground, rival))
+    assert staked(ground, pair.attacking) == sum(at_risk(ground).values()) // 1_000_000
 
 
 def test_invert_burner__scores_the_negative_of_the_largest_staker_who_lost() -> None:

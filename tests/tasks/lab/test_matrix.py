@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scoring.lab.attacks import ATTACKS
 from scoring.lab.statistics import Resampling, block_bootstrap
 from tasks.lab.attack_case import Blow
-from tasks.lab.matrix import BLOW_COLUMNS, MATRIX_COLUMNS, best_choice, blows_frame, matrix_frame
+from tasks.lab.matrix import BLOW_COLUMNS, MATRIX_COLUMNS, best_choice, blows_frame, finer_choices, matrix_frame
 
 RESAMPLING = Resampling(block=2, samples=200, seed=1)
 ROUNDS = range(101, 113)
@@ -27,7 +29,10 @@ def blows(  # a blow a round
     mechanism: str = "baseline",
 ) -> list[Blow]:
     rows = zip(ROUNDS, gains, harms, throttles, strict=True)
-    return [Blow(mechanism, attack, choice, number, 5.0, gain, harm, cut, 0.25) for number, gain, harm, cut in rows]
+    return [
+        Blow(mechanism, attack, choice, number, 5.0, 0.5, 0.5 + gain, gain, harm, cut, 0.25)
+        for number, gain, harm, cut in rows
+    ]
 
 
 def only(found: Sequence[Blow], attack: str = "throttle_pair") -> pd.Series:
@@ -80,7 +85,7 @@ def test_matrix_frame__figures_are_means_and_their_intervals() -> None:
     assert count == 11  # one gain is exactly 0
     tail = sum(math.comb(count, k) for k in range(min(row["wins"], row["losses"]) + 1)) / 2**count
     assert row["p_value"] == pytest.approx(min(1.0, 2 * tail))
-    assert (row["rounds"], row["choice"], row["detectability"]) == (12, 1, 0.25)
+    assert (row["rounds"], row["choice"], row["detectability"]) == (12, None, 0.25), "where there is no choice, none"
     assert row["title"] == ATTACKS["throttle_pair"].title
 
 
@@ -154,3 +159,47 @@ def test_matrix_frame__one_row_a_mechanism_and_attack_in_the_order_asked_for() -
 def test_matrix_frame__too_few_rounds_are_no_proof() -> None:
     found = [blow for blow in blows([1.0] * 12, [1.0] * 12) if blow.round < 104]
     assert only(found)["verdict"] == "fails"
+
+
+# The search for the best number of parts ------------------------------------------------------------------------------
+
+
+def searched(best: int, width: float) -> tuple[int, int]:
+    """The best number found where gains rise to `best` and fall beyond it, and how many were tried."""
+    found: list[Blow] = []
+    asked = {("baseline", "split_models"): ATTACKS["split_models"].choices}
+    while asked:
+        assert set(asked) == {("baseline", "split_models")}
+        for choice in asked["baseline", "split_models"]:
+            gain = 1.0 - abs(choice - best) * width
+            found += blows([gain + each / 100 for each in NOISE], attack="split_models", choice=choice)
+        asked = dict(finer_choices(found))
+    tried = [blow.choice for blow in found]
+    assert len(set(tried)) * 12 == len(tried), "nothing is tried twice"
+    return best_choice(blows_frame(found)), len(set(tried))
+
+
+@given(best=st.integers(2, 50), width=st.floats(0.001, 0.05))
+def test_finer_choices__find_the_best_number_of_parts(best: int, width: float) -> None:
+    found, tried = searched(best, width)
+    assert found == best
+    assert tried <= 26
+
+
+def test_finer_choices__stop_at_the_fewest_parts_where_more_are_no_better() -> None:
+    """A threshold that all parts are below from 13 on: the smallest of equals is what he takes."""
+    found: list[Blow] = []
+    asked: dict[tuple[str, str], tuple[int, ...]] = {("tax", "split_models"): ATTACKS["split_models"].choices}
+    while asked:
+        for choice in asked["tax", "split_models"]:
+            found += blows([min(choice, 13) / 13] * 12, attack="split_models", choice=choice, mechanism="tax")
+        asked = dict(finer_choices(found))
+    assert best_choice(blows_frame(found)) == 13
+
+
+@pytest.mark.parametrize(("attack", "gain"), [("split_models", 0.0), ("split_models", -1.0), ("grind_seed", 1.0)])
+def test_finer_choices__nothing_is_searched_where_nothing_is_gained_or_nothing_lies_between(
+    attack: str, gain: float
+) -> None:
+    found = [each for choice in ATTACKS[attack].choices for each in blows([gain] * 12, attack=attack, choice=choice)]
+    assert finer_choices(found) == {}
