@@ -37,7 +37,7 @@ class Blow:
         mechanism, attack: names.
         choice: in how many parts, or which try.
         round: the round's number.
-        stake: what the attacker staked, in the currency.
+        stake, others: what he has at stake, and what they have, in the currency.
         honest, attacking: what he earns per unit of his stake, in each of the two plays.
         gain: their difference.
         harm: per unit of the others' stakes.
@@ -50,6 +50,7 @@ class Blow:
     choice: int
     round: int
     stake: float
+    others: float
     honest: float
     attacking: float
     gain: float
@@ -127,12 +128,14 @@ class _Siege:
         others = (before.keys() & after.keys()) - own
         at_risk = sum(row.at_risk for row in models_of(honest) if row.model in others) if honest else 0
         lost = _sum(before, others) - _sum(after, others)
+        decimals = self._mechanism.tournament.decimals
         return Blow(
             mechanism=self._mechanism.name,
             attack=attack,
             choice=choice,
             round=self._case.number,
-            stake=stake / 10**self._mechanism.tournament.decimals,
+            stake=stake / 10**decimals,
+            others=at_risk / 10**decimals,
             honest=instead / stake if stake else 0.0,
             attacking=earned / stake if stake else 0.0,
             gain=(earned - instead) / stake if stake else 0.0,

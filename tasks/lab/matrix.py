@@ -4,12 +4,13 @@ Where the attacker can choose (in how many parts to split), he takes the one cho
 sees beforehand what each choice gives, the best of every round. The verdict follows from the intervals:
 
     pays    the interval of the gain is above 0
-    harms   it costs him nothing to speak of, and the interval of the harm, or of the throttle, is above 0
+    harms   it costs him nothing to speak of, and the interval of the harm, or of the throttle, is noticeably above 0
     fails   anything else
     none    no round gave occasion
 """
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
@@ -21,25 +22,15 @@ from tasks.lab.attack_case import Blow, Choices
 
 MATERIAL = 1e-9
 """A gain of less than a billionth of the stake is what rounding to whole atoms leaves, and counts as none."""
+NOTICED = 1e-5
+"""A harm of at most a thousandth of a per cent of the others' stakes is none that they would notice."""
 FREE = 0.001
-"""A loss of at most so much of his stake, a tenth of a per cent a round, is nothing to speak of."""
+"""A loss of at most so much of what the others have at stake, a tenth of a per cent a round, is nothing to speak of."""
 
 _TRIES = 3
 """Numbers that are tried at once on one side of the best so far."""
 
-BLOW_COLUMNS = (
-    "mechanism",
-    "attack",
-    "choice",
-    "round",
-    "stake",
-    "honest",
-    "attacking",
-    "gain",
-    "harm",
-    "throttle",
-    "detectability",
-)
+BLOW_COLUMNS = tuple(field.name for field in fields(Blow))
 MATRIX_COLUMNS = (
     "mechanism",
     "attack",
@@ -139,8 +130,8 @@ def _row(mechanism: str, attack: str, chosen: pd.DataFrame, resampling: Resampli
     gains, harms, throttles = (_material(chosen[key].to_numpy()) for key in ("gain", "harm", "throttle"))
     gain, harm, throttle = (block_bootstrap(each, resampling) for each in (gains, harms, throttles))
     signs = sign_test(gains)
-    free = gains.mean() >= -FREE
-    verdict = "pays" if gain.low > 0 else "harms" if free and max(harm.low, throttle.low) > 0 else "fails"
+    free = (-gains * chosen["stake"]).mean() <= FREE * chosen["others"].mean()
+    verdict = "pays" if gain.low > 0 else "harms" if free and max(harm.low, throttle.low) > NOTICED else "fails"
     return {
         **head,
         "choice": _one_choice(chosen, attack),

@@ -27,10 +27,11 @@ def blows(  # a blow a round
     attack: str = "throttle_pair",
     choice: int = 1,
     mechanism: str = "baseline",
+    stake: float = 5.0,
 ) -> list[Blow]:
     rows = zip(ROUNDS, gains, harms, throttles, strict=True)
     return [
-        Blow(mechanism, attack, choice, number, 5.0, 0.5, 0.5 + gain, gain, harm, cut, 0.25)
+        Blow(mechanism, attack, choice, number, stake, 5.0, 0.5, 0.5 + gain, gain, harm, cut, 0.25)
         for number, gain, harm, cut in rows
     ]
 
@@ -67,6 +68,11 @@ def around(middle: float, width: float = 1.0) -> list[float]:
 )
 def test_matrix_frame__verdicts(gains: list[float], harms: list[float], throttles: list[float], verdict: str) -> None:
     assert only(blows(gains, harms, throttles))["verdict"] == verdict
+
+
+def test_matrix_frame__a_loss_of_next_to_nothing_buys_harm() -> None:
+    assert only(blows([-0.5] * 12, around(1.0), stake=0.005))["verdict"] == "harms"
+    assert only(blows([-0.5] * 12, around(1.0), stake=0.05))["verdict"] == "fails"
 
 
 def test_matrix_frame__figures_are_means_and_their_intervals() -> None:
