@@ -32,9 +32,10 @@ demo: $(READY)
 # machine busy. The first failure stays in the output.
 AGAIN := --last-failed --last-failed-no-failures none
 
-# Tests that share a cluster stay on one process (`loadgroup`); more processes than two would fight its workers.
+# A file stays on one process, as its tests share a cluster; the slow ones, `flows` and `infra`, come first, so that
+# both processes end together. More processes than two would fight the clusters' workers.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup || $(BIN)/python -m pytest $(AGAIN)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder || $(BIN)/python -m pytest $(AGAIN)
 
 # Both install Debian's postgresql and chromium where they are missing and may be installed; else they say so.
 cluster-test: $(READY)

@@ -34,8 +34,6 @@ cap = "0.02"
 threshold = "0.8"
 """
 
-pytestmark = pytest.mark.xdist_group("session")
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

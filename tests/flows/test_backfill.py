@@ -34,8 +34,6 @@ from tasks.plan import RoundPlan
 from tasks.verify import VerifyRequest
 from tests.tasks.chained import live, published, resolve_on, resolves_at, round_file, write_chained, write_weekly
 
-pytestmark = pytest.mark.xdist_group("session")
-
 SPEC = SyntheticSpec(rounds=6, models=10, stocks=80, seed=8, unstaked_share=0.2)
 ROUNDS = list(SPEC.round_numbers)
 COMMAND = "from flows.cli import main; main()"

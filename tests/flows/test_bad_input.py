@@ -45,8 +45,6 @@ INTERRUPT = "import tasks.plan, signal; tasks.plan.plan_round = lambda *_: signa
 ROOT = Path(__file__).parents[2]
 FIXTURE_FILES = dict.fromkeys(["model_a.parquet", "model_b.parquet", "model_c.parquet", "model_d.csv"])
 
-pytestmark = pytest.mark.xdist_group("session")
-
 
 WHOLE = parquet_bytes(submission(50))
 TWICE = submission(50).append_column("prediction", submission(51).column("prediction"))

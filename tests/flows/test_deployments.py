@@ -35,8 +35,6 @@ from tests.tasks.chained import (
     write_weekly,
 )
 
-pytestmark = pytest.mark.xdist_group("session")
-
 SPEC = SyntheticSpec(rounds=7, models=8, stocks=60, seed=9, unstaked_share=0.2)
 FUTURE = datetime(2100, 1, 1, tzinfo=UTC)
 YAML = Path(__file__).parents[2] / "infra" / "prefect.yaml"

@@ -48,8 +48,6 @@ against = ["baseline", "taxed"]
 """
 COMMAND = "from flows.cli import main; main()"
 
-pytestmark = pytest.mark.xdist_group("session")
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -100,24 +98,34 @@ def test_experiment__leaves_a_page_that_is_complete_in_itself(findings: Findings
     assert (folder / "results" / "experiment.toml").read_bytes() == (folder / "small.toml").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def finished(
+    findings: Findings, folder: Path, tmp_path_factory: pytest.TempPathFactory, prefect_home: Path
+) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """The command, on one worker, in a folder of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(prefect_home))
+        patch.delenv("PREFECT_API_URL", raising=False)
+        elsewhere = tmp_path_factory.mktemp("elsewhere")
+        return run(str(folder / "small.toml"), "--json", "--workers", "1", cwd=elsewhere), elsewhere
+
+
 def test_experiment__gives_the_same_bytes_on_one_worker(
-    findings: Findings, folder: Path, tmp_path: Path, prefect_home: Path, monkeypatch: pytest.MonkeyPatch
+    finished: tuple[subprocess.CompletedProcess[str], Path], folder: Path
 ) -> None:
-    monkeypatch.setenv("PREFECT_HOME", str(prefect_home))
-    finished = run(str(folder / "small.toml"), "--out", str(tmp_path / "results"), "--workers", "1", cwd=tmp_path)
-    assert finished.returncode == 0, finished.stderr
-    assert digests(tmp_path / "results") == digests(folder / "results")
+    command, elsewhere = finished
+    assert command.returncode == 0, command.stderr
+    assert digests(elsewhere / "experiments" / "small") == digests(folder / "results")
 
 
-def test_experiment__prints_json_for_programs(folder: Path, tmp_path: Path) -> None:
-    finished = run(str(folder / "small.toml"), "--json", "--workers", "1", cwd=tmp_path)
-    assert finished.returncode == 0, finished.stderr
-    document = json.loads(finished.stdout)
+def test_experiment__prints_json_for_programs(finished: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    command, elsewhere = finished
+    document = json.loads(command.stdout)
     assert (document["reproduced"], document["published"]) == (SPEC.rounds - 1, SPEC.rounds - 1)
     assert {row["variant"] for row in document["comparison"]} >= {"baseline", "root", "taxed"}
     assert {row["attack"] for row in document["matrix"]} == {"split_models", "throttle_pair", "leave_ids_out"}
-    assert (tmp_path / document["report"]).is_file()
     assert document["report"] == "experiments/small/report.html"
+    assert (elsewhere / document["report"]).is_file()
 
 
 def test_experiment__a_mistake_is_one_line_before_anything_starts(folder: Path, tmp_path: Path) -> None:

@@ -6,15 +6,12 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 
 from tests.tasks.published_round import NUMBER, TRUE_CONTRIBUTION, publish
 
 MODULE = "fund_in_the_working_directory"
 COMMAND = Path(sys.executable).with_name("stakeweight")
 SOURCE = "from scoring.portfolio.default_problem import build\n"
-
-pytestmark = pytest.mark.xdist_group("session")
 
 
 def test_cli__finds_an_operators_module_in_the_working_directory_on_workers_too(

@@ -41,8 +41,6 @@ cluster_class: distributed.LocalCluster
 cluster_kwargs: {n_workers: 1, threads_per_worker: 2, processes: true, dashboard_address: null}
 """
 
-pytestmark = pytest.mark.xdist_group("session")
-
 
 def digests(out: Path) -> dict[str, str]:
     """SHA-256 of each published table, read from the files and not from the manifest that names them."""

@@ -28,8 +28,6 @@ SPEC = SyntheticSpec(rounds=1, models=560, stocks=900, seed=21)
 PAID_ON_TC = RULES.replace("mmc =", "tc =") + "\n[portfolio]\n\n[true_contribution]\nbags = 60\nchunk = 5\n"
 COMMAND = "from flows.cli import main; main()"
 
-pytestmark = pytest.mark.xdist_group("session")
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -29,8 +29,6 @@ from tests.tasks.published_round import (
     with_cell,
 )
 
-pytestmark = pytest.mark.xdist_group("session")
-
 
 @pytest.fixture(scope="module")
 def round_of(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:

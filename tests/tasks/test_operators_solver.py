@@ -105,7 +105,9 @@ def test_plan_round__an_edited_problem_is_another_round(fund: Path, tmp_path: Pa
     data, out = publish(tmp_path, solved_by(f"{MODULE}:build"))
     assert isinstance(plan(data, out), AlreadyPublished)
     fund.write_text(SOURCE + "# less leverage\n")
-    with pytest.raises(ConflictError, match="already published as revision 1 with other rules, options or version"):
+    with pytest.raises(
+        ConflictError, match=f"already published as revision 1 with other inputs: the module of {MODULE}:build"
+    ):
         plan(data, out)
 
 

@@ -63,7 +63,8 @@ def around(middle: float, width: float = 1.0) -> list[float]:
         ([0.0] * 12, around(-1.0), around(-1.0), "fails"),
         ([0.0] * 12, [0.0] * 12, [0.0] * 12, "fails"),
         ([9e-10] * 12, [9e-10] * 12, [9e-10] * 12, "fails"),
-        ([-9e-10] * 12, [9e-10] * 12, [2e-9] * 12, "harms"),
+        ([0.0] * 12, [9e-6] * 12, [9e-6] * 12, "fails"),
+        ([0.0] * 12, [9e-6] * 12, [2e-5] * 12, "harms"),
     ],
 )
 def test_matrix_frame__verdicts(gains: list[float], harms: list[float], throttles: list[float], verdict: str) -> None:
