@@ -72,6 +72,8 @@ def _attacks(rows: Sequence[Row]) -> Iterator[str]:
             yield f"{attack} pays, of the stake a round: {', '.join(pays)}"
         if harms:
             yield f"{attack} harms the others at no cost: {', '.join(harms)}"
+    if not {row["verdict"] for row in rows} & {"pays", "harms"}:
+        yield "no attack pays, and none harms the others at no cost"
 
 
 def _document(findings: Findings, out: Path) -> dict[str, object]:

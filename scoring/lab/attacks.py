@@ -10,7 +10,7 @@ each function tells what decides. Where the honest play is to stay away, the who
     harvest_rounding, swap_after_close                              the largest staker (scoring.lab.attacks_staker)
 
 References:
-    SPEC §6, attacks known from practice; §2, the conformity tax and the policies that they are aimed at.
+    Known from practice in the tournament and its forum, 2019–2024; docs/lab.md, section 3, says what each does.
 """
 
 from collections.abc import Mapping

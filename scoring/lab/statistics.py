@@ -7,7 +7,7 @@ narrow; one of so few rounds that it says nothing, drawn as if it did; and a wea
 resolved.
 
 References:
-    Politis and Romano, A Circular Block-Resampling Procedure for Stationary Data (1992). SPEC §2, compounding.
+    Politis and Romano, A Circular Block-Resampling Procedure for Stationary Data (1992).
 """
 
 import math
