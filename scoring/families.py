@@ -30,10 +30,9 @@ from jaxtyping import Float32, Float64, Int64
 
 from scoring.correlation import Products
 from scoring.kernels.forest import undecided
-from scoring.kernels.passes import products_of
-from scoring.pairwise import Panel, power_products
+from scoring.pairwise import Panel, exact_correlations, power_products, screening_error, unit_vectors
 from scoring.published import SCORE_DECIMALS, score_units
-from scoring.ranks import Ranks, power_table, select, values
+from scoring.ranks import Ranks, select
 
 SAME = 10**SCORE_DECIMALS
 """The likeness of a submission to its copy, in units of 1e-12."""
@@ -232,8 +231,7 @@ def _side(panel: Panel) -> _Side:
     rows = sorted(first.values())
     distinct = select(counted, rows)
     exact = power_products(distinct)
-    centred = values(distinct, power_table(counted.stocks)) - exact.mean[:, None]
-    units = (centred / exact.norm[:, None]).astype(np.float32)
+    units = unit_vectors(distinct, exact)
     return _Side(counted.models, keys, distinct, {keys[row]: at for at, row in enumerate(rows)}, exact, units)
 
 
@@ -283,22 +281,17 @@ def _screened(
 
 
 def _reach(stocks: int) -> float:
-    """Returns twice the bound that `pairwise` proves on single precision's errors; here it need not be close."""
-    return (stocks + 8) * 2.0**-23
+    """Returns twice the bound on single precision's errors, for what a likeness is rounded by besides."""
+    return 2 * screening_error(stocks)
 
 
 def _exact(
     left: _Side, right: _Side, rows: Int64[np.ndarray, " pair"], columns: Int64[np.ndarray, " pair"]
 ) -> Int64[np.ndarray, " pair"]:
     """Returns the correlations of some pairs, in units of 1e-12."""
-    stocks, table = left.distinct.stocks, power_table(left.distinct.stocks)
     found = np.zeros(rows.size, dtype=np.int64)
     for row in np.unique(rows).tolist():
         of_row = rows == row
-        chosen = columns[of_row]
-        inner = np.empty(chosen.size)
-        products_of(left.distinct.doubled[row], right.distinct.doubled, chosen, table, inner)
-        means = stocks * (left.exact.mean[row] * right.exact.mean[chosen])
-        exact = (inner - means) / (left.exact.norm[row] * right.exact.norm[chosen])
+        exact = exact_correlations((left.distinct, left.exact), row, (right.distinct, right.exact), columns[of_row])
         found[of_row] = [score_units(rho) for rho in exact.tolist()]
     return found

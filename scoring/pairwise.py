@@ -137,13 +137,41 @@ class _Side:
 
 def _side(panel: Panel) -> _Side:
     exact = power_products(panel.ranks)
-    centred = values(panel.ranks, power_table(panel.ranks.stocks)) - exact.mean[:, None]
     first: dict[bytes, int] = {}
     twin = [first.setdefault(row.tobytes(), place) for place, row in enumerate(panel.ranks.doubled)]
-    return _Side(panel, exact, (centred / exact.norm[:, None]).astype(np.float32), np.array(twin, dtype=np.int64))
+    return _Side(panel, exact, unit_vectors(panel.ranks, exact), np.array(twin, dtype=np.int64))
 
 
-def _reach(stocks: int) -> float:
+def unit_vectors(ranks: Ranks, exact: Products) -> Float32[np.ndarray, "model stock"]:
+    """Returns pow(g(p)), centred and of length 1, in single precision.
+
+    Args:
+        ranks: the models'.
+        exact: their `power_products`.
+    """
+    centred = values(ranks, power_table(ranks.stocks)) - exact.mean[:, None]
+    return (centred / exact.norm[:, None]).astype(np.float32)
+
+
+def exact_correlations(
+    left: tuple[Ranks, Products], row: int, right: tuple[Ranks, Products], chosen: Int64[np.ndarray, " some"]
+) -> Float64[np.ndarray, " some"]:
+    """Returns the correlations of one model with some others, in fixed lanes.
+
+    Args:
+        left: models, and their `power_products`.
+        row: the one.
+        right: models, and theirs.
+        chosen: the rows of the others.
+    """
+    (ranks, one), (others, other) = left, right
+    inner = np.empty(chosen.size)
+    products_of(ranks.doubled[row], others.doubled, chosen, power_table(ranks.stocks), inner)
+    means = ranks.stocks * (one.mean[row] * other.mean[chosen])
+    return (inner - means) / (one.norm[row] * other.norm[chosen])
+
+
+def screening_error(stocks: int) -> float:
     """Returns a bound on what single precision can do to a product of two unit vectors.
 
     Rounding both vectors moves it by at most 2u, adding n products in any order by n·u/(1 − n·u) (Higham, Accuracy and
@@ -157,17 +185,13 @@ def _raise_best(
     best: Float64[np.ndarray, " left"], left: _Side, right: _Side, screened: Float32[np.ndarray, "left right"]
 ) -> None:
     """Raises each left model's best by its exact correlations with those right models that can hold the maximum."""
-    stocks = left.panel.ranks.stocks
-    table, reach = power_table(stocks), _reach(stocks)
+    reach = screening_error(left.panel.ranks.stocks)
     screened = np.where(right.panel.counted[None, :], screened, -np.inf)
     certain = np.maximum(screened.max(axis=1, initial=-np.inf) - reach, best) - reach
     rows, partners = np.nonzero((screened >= certain[:, None]) & np.isfinite(screened))
     for row, equals in zip(*_grouped(rows, partners), strict=True):
         chosen = np.unique(right.twin[equals])  # one of all copies: 10 000 copies would cost 50 million products
-        inner = np.empty(chosen.size)
-        products_of(left.panel.ranks.doubled[row], right.panel.ranks.doubled, chosen, table, inner)
-        means = stocks * (left.exact.mean[row] * right.exact.mean[chosen])
-        exact = (inner - means) / (left.exact.norm[row] * right.exact.norm[chosen])
+        exact = exact_correlations((left.panel.ranks, left.exact), row, (right.panel.ranks, right.exact), chosen)
         best[row] = max(best[row], float(exact.max()))
 
 

@@ -115,6 +115,17 @@ def read_tournament(store: Store, override: Path | None = None) -> Tournament:
         OperatorError: there is no such file, it is not TOML, or a key in it is unknown, missing or wrong.
         StorageError: the store failed.
     """
+    top, digest = tournament_file(store, override)
+    return tournament_of(top, store, digest)
+
+
+def tournament_file(store: Store, override: Path | None = None) -> tuple[Section, str]:
+    """Reads the file of a tournament: its content, and the SHA-256 of its bytes.
+
+    Raises:
+        OperatorError: there is no such file, or it is not TOML.
+        StorageError: the store failed.
+    """
     origin = str(override) if override is not None else TOURNAMENT_FILE
     try:
         data = override.read_bytes() if override is not None else store.read(TOURNAMENT_FILE)
@@ -122,7 +133,7 @@ def read_tournament(store: Store, override: Path | None = None) -> Tournament:
         raise OperatorError(f"{error}; a tournament needs one") from error
     except OSError as error:
         raise OperatorError(f"{origin}: cannot be read: {error.strerror}") from error
-    return tournament_of(parse_toml(data, origin), store, hashlib.sha256(data).hexdigest())
+    return parse_toml(data, origin), hashlib.sha256(data).hexdigest()
 
 
 def tournament_of(top: Section, store: Store, digest: str) -> Tournament:

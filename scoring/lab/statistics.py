@@ -161,14 +161,28 @@ def block_bootstrap(
         return Interval(math.nan, math.nan)
     drawn = rounds_drawn(values.shape[0], resampling)
     if statistic is mean and values.ndim == 1:
-        found = _means(values, drawn)
+        found = means_of(values, drawn)
     else:
         found = np.array([statistic(values[rounds]) for rounds in drawn], dtype=np.float64)
-    found = found[~np.isnan(found)]
-    if not found.size:
+    return interval_of(found, values.shape[0], resampling)
+
+
+def interval_of(found: Float64[np.ndarray, " sample"], rounds: int, resampling: Resampling) -> Interval:
+    """Returns the percentile interval of a figure from its value for each draw of rounds.
+
+    Args:
+        found: one a sample; NaN where there is none.
+        rounds: how many there are to draw from.
+        resampling: how they were drawn.
+
+    Returns:
+        NaN on both sides where there are fewer rounds than two blocks, or no sample has the figure.
+    """
+    there = found[~np.isnan(found)]
+    if rounds < 2 * resampling.block or not there.size:
         return Interval(math.nan, math.nan)
     tail = (1.0 - resampling.level) / 2.0
-    low, high = np.quantile(found, [tail, 1.0 - tail])
+    low, high = np.quantile(there, [tail, 1.0 - tail])
     return Interval(float(low), float(high))
 
 
@@ -302,7 +316,7 @@ def _scaled(values: Float64[np.ndarray, " value"]) -> Float64[np.ndarray, " valu
     return centred / spread if spread > _CONSTANT else None
 
 
-def _means(
+def means_of(
     values: Float64[np.ndarray, " round"], drawn: Int64[np.ndarray, "sample draw"]
 ) -> Float64[np.ndarray, " sample"]:
     """Returns each sample's mean of what is there, added round by round for all samples at once."""

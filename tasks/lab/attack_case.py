@@ -12,7 +12,7 @@ The same models count as others in both plays. Each distinct play is carried out
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -114,7 +114,7 @@ class _Siege:
         outcome = evaluate(case, scene, self._mechanism, self._before, "money")
         if outcome is None:
             return None
-        self._ledgers[_key(Play())] = outcome.ledger
+        self._ledgers[self._key(Play())] = outcome.ledger
         return Ground(case.ranks, scene.stakes, outcome.meta_model, example_of(case), self._before.rates, scene.seed)
 
     def blow(self, attack: str, choice: int, pair: Pair) -> Blow:
@@ -144,26 +144,24 @@ class _Siege:
             detectability=_detectability(scene, pair.attacking),
         )
 
+    def _key(self, play: Play) -> object:
+        """Returns what the play does, whoever's it is; where nothing is drawn, another seed is the same play."""
+        uploads = tuple(sorted((model, predictions.tobytes()) for model, predictions in play.uploads.items()))
+        stakes = tuple((s.model, s.account, s.atoms, tuple(sorted(s.multipliers.items())), s.late) for s in play.stakes)
+        return stakes, uploads, play.withdrawn, play.seed if self._draws else None
+
     def _scene(self, play: Play) -> Scene:
-        play = play if self._draws else replace(play, seed=None)
-        key = _key(play)
+        key = self._key(play)
         if key not in self._scenes:
             self._scenes[key] = staged(self._case, play)
         return self._scenes[key]
 
     def _played(self, play: Play) -> Ledger | None:
-        key = _key(play if self._draws else replace(play, seed=None))
+        key = self._key(play)
         if key not in self._ledgers:
             outcome = evaluate(self._case, self._scene(play), self._mechanism, self._before, "money")
             self._ledgers[key] = None if outcome is None else outcome.ledger
         return self._ledgers[key]
-
-
-def _key(play: Play) -> object:
-    """Returns what the play does, whoever's it is."""
-    uploads = tuple(sorted((model, predictions.tobytes()) for model, predictions in play.uploads.items()))
-    stakes = tuple((s.model, s.account, s.atoms, tuple(sorted(s.multipliers.items())), s.late) for s in play.stakes)
-    return stakes, uploads, play.withdrawn, play.seed
 
 
 def _changes(ledger: Ledger | None) -> dict[str, int]:

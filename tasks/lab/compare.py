@@ -17,7 +17,9 @@ from scoring.lab.statistics import (
     compounding,
     effective_number,
     gini,
+    interval_of,
     largest_drawdown,
+    means_of,
     pearson,
     rounds_drawn,
 )
@@ -35,7 +37,6 @@ COMPARISON_COLUMNS = (
     "difference_low",
     "difference_high",
 )
-_TAIL = 0.5
 Drawn = Int64[np.ndarray, "sample round"]
 Values = Float64[np.ndarray, " sample"]
 Statistic = Callable[["Paths", Drawn], Values]
@@ -93,25 +94,17 @@ def compare(rounds: pd.DataFrame, models: pd.DataFrame, baseline: str, resamplin
         for figure in FIGURES:
             value, values = float(figure.of(paths, once)[0]), figure.of(paths, drawn)
             head = {"variant": variant, "figure": figure.name, "label": figure.label, "unit": figure.unit}
-            low, high = _interval(values, len(numbers), resampling)
-            row: dict[str, object] = {**head, "value": value, "low": low, "high": high}
+            interval = interval_of(values, len(numbers), resampling)
+            row: dict[str, object] = {**head, "value": value, "low": interval.low, "high": interval.high}
             if variant == baseline:
                 base[figure.name] = value, values
             else:
                 before, before_values = base[figure.name]
-                low, high = _interval(values - before_values, len(numbers), resampling)
-                row |= {"difference": value - before, "difference_low": low, "difference_high": high}
+                interval = interval_of(values - before_values, len(numbers), resampling)
+                row |= {"difference": value - before}
+                row |= {"difference_low": interval.low, "difference_high": interval.high}
             found.append(row)
     return pd.DataFrame(found, columns=list(COMPARISON_COLUMNS))
-
-
-def _interval(values: Values, rounds: int, resampling: Resampling) -> tuple[float, float]:
-    there = values[~np.isnan(values)]
-    if rounds < 2 * resampling.block or not there.size:
-        return np.nan, np.nan
-    tail = (1.0 - resampling.level) * _TAIL
-    low, high = np.quantile(there, [tail, 1.0 - tail])
-    return float(low), float(high)
 
 
 def _paths(rounds: pd.DataFrame, models: pd.DataFrame, numbers: list[int], yardstick: pd.DataFrame) -> Paths:
@@ -166,13 +159,7 @@ def _influence(net: pd.DataFrame, tc: pd.Series, numbers: list[int]) -> Float64[
 
 
 def _mean(key: str) -> Statistic:
-    def of(paths: Paths, drawn: Drawn) -> Values:
-        column = paths.columns[key]
-        there = ~np.isnan(column)
-        sums, counts = np.where(there, column, 0.0)[drawn].sum(axis=1), there[drawn].sum(axis=1)
-        return np.divide(sums, counts, out=np.full(len(drawn), np.nan), where=counts > 0)
-
-    return of
+    return lambda paths, drawn: means_of(paths.columns[key], drawn)
 
 
 def _sum(key: str) -> Statistic:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scoring.families import Families
-from scoring.ledger import AT_RISK, Ledger, LedgerRow, Terms
+from scoring.ledger import Ledger, LedgerRow, Terms
 from scoring.rules import Rules
 from tasks.lab.case import RoundCase, Scene
 from tasks.lab.mechanism import Mechanism
@@ -86,11 +86,6 @@ def evaluate(
         meta_model_corr=found.meta_model_corr,
         portfolio_return=found.portfolio_return,
     )
-
-
-def at_risk_of(ledger: Ledger) -> int:
-    """Returns the total at risk, in atoms."""
-    return sum(row.at_risk for row in models_of(ledger) if row.status in AT_RISK)
 
 
 def models_of(ledger: Ledger) -> list[LedgerRow]:

@@ -30,9 +30,9 @@ from scoring.published import SCORE_KEYS
 from scoring.synthetic import SyntheticSpec
 from tasks.backfill import read_range
 from tasks.lab.mechanism import Mechanism, changed_row, mechanism_of
-from tasks.store import Store, open_store
+from tasks.store import open_store
 from tasks.toml_file import Section, parse_toml
-from tasks.tournament import TOURNAMENT_FILE, tournament_of
+from tasks.tournament import tournament_file, tournament_of
 
 BASELINE = "baseline"
 """The name of the mechanism that the others are compared with."""
@@ -168,8 +168,8 @@ def mechanisms_of(experiment: ExperimentFile, data: str) -> tuple[Mechanism, ...
         OperatorError: a file or a change is wrong; the message names it.
     """
     store = open_store(data)
-    base = _tournament_file(experiment.sources, store)
-    tournament_of(base, store, "")  # so that what is wrong there already is not put down to a change
+    base, digest = tournament_file(store, experiment.sources.tournament)
+    tournament_of(base, store, digest)  # so that what is wrong there already is not put down to a change
     changes = experiment.baseline
     if "leave_out_largest" in changes.values:
         raise changes.wrong("leave_out_largest", "absent; it is the baseline that says which accounts are the largest")
@@ -196,15 +196,6 @@ def _on_top(baseline: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, An
 
 def _variant_name(variant: Section) -> str:
     return variant.text("name")
-
-
-def _tournament_file(sources: Sources, store: Store) -> Section:
-    if sources.tournament is None:
-        return parse_toml(store.read(TOURNAMENT_FILE), TOURNAMENT_FILE)
-    try:
-        return parse_toml(sources.tournament.read_bytes(), str(sources.tournament))
-    except OSError as error:
-        raise OperatorError(f"{sources.tournament}: cannot be read: {error.strerror}") from error
 
 
 def _sources(top: Section, folder: Path, data: str | None) -> Sources:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -34,7 +33,7 @@ from tasks.lab.experiment_file import ExperimentFile, mechanisms_of, read_experi
 from tasks.lab.matrix import blows_frame, matrix_frame
 from tasks.lab.mechanism import Mechanism
 from tasks.lab.paid import RoundPaid, models_frame, rounds_frame
-from tasks.lab.results import Combined, Results
+from tasks.lab.results import Combined, Results, owner_of
 from tasks.lab.score_scene import Known
 from tasks.store import open_store
 from tasks.synthetic import write_tournament
@@ -95,12 +94,15 @@ class Findings:
 
     Attributes:
         paid: the baseline's rounds, then the variants'.
+        rounds, models: the same as frames, see `tasks.lab.results`.
         comparison: see `tasks.lab.compare`.
         blows, matrix: see `tasks.lab.matrix`; None where nothing was attacked.
         exhibits: in the order of the file.
     """
 
     paid: tuple[RoundPaid, ...]
+    rounds: pd.DataFrame
+    models: pd.DataFrame
     comparison: pd.DataFrame
     blows: pd.DataFrame | None
     matrix: pd.DataFrame | None
@@ -164,9 +166,10 @@ def left_of(laboratory: Laboratory, baseline: Sequence[RoundPaid]) -> dict[int, 
         return {}
     stakes: dict[str, Decimal] = {}
     for row in baseline[0].models:
-        stakes[_owner(row)] = stakes.get(_owner(row), Decimal(0)) + row["at_risk"]
+        owner = owner_of(row["model"], row["account"])
+        stakes[owner] = stakes.get(owner, Decimal(0)) + row["at_risk"]
     order = sorted(stakes, key=lambda owner: (-stakes[owner], owner))
-    owners = {row["model"]: _owner(row) for each in baseline for row in each.models}
+    owners = {row["model"]: owner_of(row["model"], row["account"]) for each in baseline for row in each.models}
     return {
         count: frozenset(model for model, owner in owners.items() if owner in order[:count]) for count in sorted(counts)
     }
@@ -204,7 +207,7 @@ def find(
         names = [each.name for each in laboratory.attacked]
         matrix = matrix_frame(attacked, names, laboratory.attacks, file.resampling)
     exhibits = tuple(EXHIBITS[name](results) for name in file.exhibits)
-    return Findings(tuple(paid), comparison, attacked, matrix, exhibits)
+    return Findings(tuple(paid), rounds, models, comparison, attacked, matrix, exhibits)
 
 
 def combined_by(
@@ -212,10 +215,6 @@ def combined_by(
 ) -> Combined:
     """Returns the function that exhibits ask, from one that asks the workers."""
     return lambda number, shares: ask(number, laboratory.baseline, shares)
-
-
-def _owner(row: Mapping[str, Any]) -> str:
-    return str(row["account"] or f"model {row['model']}")
 
 
 def _pays_true_contribution(mechanism: Mechanism) -> bool:

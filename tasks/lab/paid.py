@@ -13,18 +13,18 @@ import pandas as pd
 import pyarrow as pa
 
 from scoring.lab.plays import Play
+from scoring.lab.statistics import effective_number
 from scoring.ledger import Ledger
 from scoring.payouts import FACTOR_DECIMALS, fixed_point
 from scoring.published import units_to_float
 from tasks.contract import MONEY as MONEY_TYPE
 from tasks.lab.case import RoundCase, staged
-from tasks.lab.evaluate import UNKNOWN, Outcome, at_risk_of, evaluate, models_of, reproduces
+from tasks.lab.evaluate import UNKNOWN, Outcome, evaluate, models_of, reproduces
 from tasks.lab.mechanism import Mechanism
-from tasks.lab.results import MONEY, ROUND_COLUMNS, SCORES
+from tasks.lab.results import MONEY, ROUND_COLUMNS, SCORES, owner_of
 from tasks.lab.score_scene import Known
 from tasks.scores import Units
 
-_MODEL_MONEY = ("at_risk", "gross_payout", "payout", "burn")
 _TEXTS = ("variant", "model", "account")
 
 
@@ -86,7 +86,7 @@ def rounds_frame(paid: Sequence[RoundPaid]) -> pd.DataFrame:
 def models_frame(paid: Sequence[RoundPaid]) -> pd.DataFrame:
     """Returns `models`, see `tasks.lab.results`: all numbers doubles."""
     frame = pd.DataFrame([row for each in paid for row in each.models])
-    return frame.astype(dict.fromkeys((*_MODEL_MONEY, "weight", *SCORES), float))
+    return frame.astype(dict.fromkeys((*MONEY, "weight", *SCORES), float))
 
 
 def rounds_table(paid: Sequence[RoundPaid]) -> pa.Table:
@@ -111,7 +111,7 @@ def _kind(column: str) -> pa.DataType:
 
 _ROUNDS = pa.schema([(column, _kind(column)) for column in ROUND_COLUMNS])
 _MODELS = pa.schema(
-    [(column, _kind(column)) for column in ("variant", "round", "model", "account", *_MODEL_MONEY, "weight", *SCORES)]
+    [(column, _kind(column)) for column in ("variant", "round", "model", "account", *MONEY, "weight", *SCORES)]
 )
 
 
@@ -136,7 +136,7 @@ def _paid(case: RoundCase, mechanism: Mechanism, outcome: Outcome, *, baseline: 
     return RoundPaid(
         figures=_figures(case, mechanism, outcome),
         models=models,
-        at_risk_atoms=at_risk_of(outcome.ledger),
+        at_risk_atoms=sum(row.at_risk for row in rows),
         rates={row.model or "": 10**12 * (row.payout - row.burn) // row.at_risk for row in rows},
         units={row.model or "": outcome.units.get(row.model or "", {}) for row in rows},
         stakes={row.model or "": row.at_risk for row in rows},
@@ -162,7 +162,7 @@ def _figures(case: RoundCase, mechanism: Mechanism, outcome: Outcome) -> dict[st
         "factor": fixed_point(outcome.ledger.rows[0].factor, FACTOR_DECIMALS),
         "meta_model_corr": outcome.meta_model_corr,
         "portfolio_return": outcome.portfolio_return,
-        "effective_models": 1.0 / sum(share * share for share in shares),
+        "effective_models": effective_number(shares),
         "largest_model_share": max(shares),
         "largest_account_share": max(accounts.values()),
     }
@@ -173,9 +173,9 @@ def _total(ledger: Ledger, key: str, decimals: int) -> Decimal:
 
 
 def _by_account(ledger: Ledger, weights: Mapping[str, float]) -> dict[str, float]:
-    owners = {row.model: row.account or f"model {row.model}" for row in models_of(ledger)}
+    accounts = {row.model: row.account for row in models_of(ledger)}
     shares: dict[str, float] = {}
     for model, share in weights.items():
-        owner = owners.get(model, model)
+        owner = owner_of(model, accounts.get(model))
         shares[owner] = shares.get(owner, 0.0) + share
     return shares

@@ -40,6 +40,12 @@ ROUND_COLUMNS = (
 MODEL_COLUMNS = ("variant", "round", "model", "account", "at_risk", "weight", "payout", "burn", *SCORES)
 """Columns of `models`."""
 
+
+def owner_of(model: str, account: str | None) -> str:
+    """Returns whose a model is: one without an account is an account of its own, told apart from one of its name."""
+    return account or f"model {model}"
+
+
 Combined = Callable[[int, Mapping[str, float]], tuple[float, float]]
 """(round, weight by model) → CORR of the meta model with these weights, and its portfolio's return or NaN."""
 

@@ -11,17 +11,16 @@ Every run writes them anew, each complete or not at all: an experiment is repeat
 
 from collections.abc import Collection
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from scoring.errors import StorageError
 from scoring.lab.attacks import ATTACKS
+from tasks.contract import encode
 from tasks.lab.laboratory import Findings, Laboratory
-from tasks.lab.paid import models_frame, models_table, rounds_frame, rounds_table
+from tasks.lab.paid import models_table, rounds_table
 from tasks.lab.report import Page, render
 
 REPORT = "report.html"
@@ -49,7 +48,7 @@ def write_results(laboratory: Laboratory, findings: Findings, out: Path) -> None
     try:
         for name, table in tables.items():
             if table is not None:
-                _write(out / RESULTS / f"{name}.parquet", _bytes(table))
+                _write(out / RESULTS / f"{name}.parquet", encode(table))
         _forget(out / RESULTS, {name for name, table in tables.items() if table is not None})
         _write(out / "experiment.toml", laboratory.file.content)
         _write(out / REPORT, render(page_of(laboratory, findings)).encode())
@@ -66,8 +65,8 @@ def page_of(laboratory: Laboratory, findings: Findings) -> Page:
         facts=_facts(laboratory, findings),
         comparison=findings.comparison,
         matrix=findings.matrix,
-        rounds=rounds_frame(findings.paid),
-        models=models_frame(findings.paid),
+        rounds=findings.rounds,
+        models=findings.models,
         exhibits=findings.exhibits,
         attacks={name: ATTACKS[name].how for name in laboratory.attacks},
         notes=_notes(laboratory, findings),
@@ -113,14 +112,7 @@ def _notes(laboratory: Laboratory, findings: Findings) -> list[str]:
 
 
 def _table(frame: pd.DataFrame) -> pa.Table:
-    """Returns a frame as a table without pandas' own notes, whose version would change the bytes."""
-    return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-
-
-def _bytes(table: pa.Table) -> bytes:
-    sink = BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
+    return pa.Table.from_pandas(frame, preserve_index=False)
 
 
 def _forget(results: Path, written: Collection[str]) -> None:

@@ -1,7 +1,6 @@
 """A round whose portfolio an operator wrote himself: solved, published, verified; and told apart when he edits it."""
 
 import json
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,6 +16,7 @@ from scoring.true_contribution import TrueContribution
 from tasks.plan import AlreadyPublished, RoundPlan, RoundRequest, plan_round
 from tasks.verify_solved import OPERATORS_TOLERANCE, TOLERANCE, within_tolerance
 from tests.flows.in_process import resolve_in_process
+from tests.operators_module import operators_module
 from tests.tasks.published_round import NUMBER, TRUE_CONTRIBUTION, moved, publish, solving
 from tests.tasks.verified import newest, verified
 
@@ -43,13 +43,7 @@ def by_cvxpy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture
 def fund(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of an operator's module in the working directory, which is forgotten afterwards."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setitem(sys.modules, MODULE, sys)
-    del sys.modules[MODULE]
-    file = tmp_path / f"{MODULE}.py"
-    file.write_text(SOURCE)
-    return file
+    return operators_module(tmp_path, monkeypatch, MODULE, SOURCE)
 
 
 # Solved and verified ------------------------------------------------------------------------------------------------

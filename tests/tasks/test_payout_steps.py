@@ -1,7 +1,6 @@
 """Rounds whose rules withhold payouts or net opposites: settled, published, verified, recomputed by a participant."""
 
 import json
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -27,6 +26,7 @@ from tasks.settle import settle
 from tasks.verify import VerifyRequest, own_files, verify_published
 from tasks.verify_data import compare_runs
 from tests.flows.in_process import resolve_in_process
+from tests.operators_module import operators_module
 from tests.tasks import published_round
 from tests.tasks.fixtures import TOURNAMENT, assert_refused, csv_bytes, money, submission, with_column, write_round
 from tests.tasks.published_round import (
@@ -217,13 +217,7 @@ def test_verify_submission__a_changed_prediction_changes_the_tax(taxed: tuple[Pa
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of an operator's module in the working directory, which is forgotten afterwards."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setitem(sys.modules, MODULE, sys)
-    del sys.modules[MODULE]
-    file = tmp_path / f"{MODULE}.py"
-    file.write_text(SOURCE)
-    return file
+    return operators_module(tmp_path, monkeypatch, MODULE, SOURCE)
 
 
 def test_settle__pays_by_an_operators_own_function_and_verifies(house: Path, tmp_path: Path) -> None:

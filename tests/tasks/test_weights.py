@@ -1,6 +1,5 @@
 """A round under a weight policy: the meta model follows it, what is at risk the stakes, and the manifest says so."""
 
-import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
@@ -20,6 +19,7 @@ from tasks.verify import VerifyRequest, verify_published
 from tasks.verify_data import compare_runs, verify_inputs
 from tasks.verify_round import read_revisions
 from tests.flows.in_process import resolve_in_process
+from tests.operators_module import operators_module
 from tests.reference import naive
 from tests.tasks.fixtures import (
     MODELS,
@@ -227,13 +227,7 @@ def plan(data: Path, out: Path) -> RoundPlan | AlreadyPublished:
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of an operator's module in the working directory, which is forgotten afterwards."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setitem(sys.modules, OWN, sys)
-    del sys.modules[OWN]
-    file = tmp_path / f"{OWN}.py"
-    file.write_text(SMALLEST)
-    return file
+    return operators_module(tmp_path, monkeypatch, OWN, SMALLEST)
 
 
 def test_resolve__by_the_operators_own_function_which_is_part_of_the_rounds_identity(own: Path, tmp_path: Path) -> None:
