@@ -29,6 +29,7 @@ from tasks.provisional import unresolved_rounds
 
 __all__ = ["backfill", "resolve_due", "score_open"]
 
+# mypy takes `**_OPTIONS` for arguments of any kind, and so knows no overload of `flow` that fits: the two marks below.
 _OPTIONS = {"validate_parameters": False, "persist_result": False}
 
 

@@ -66,7 +66,7 @@ def read_settings(**overrides: str | int | float | Path | None) -> Settings:
     given = {key: str(value) for key, value in overrides.items() if value is not None}
     problems = [_unknown(name) for name in sorted(os.environ) if name.startswith(PREFIX) and not _known(name)]
     try:
-        settings = Settings(**given)  # type: ignore[arg-type]
+        settings = Settings(**given)  # type: ignore[arg-type]  # pydantic turns the texts into what they stand for
     except ValidationError as error:
         problems += [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
     if problems:

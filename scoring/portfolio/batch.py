@@ -16,7 +16,8 @@ def take(record: Record, rows: Int64[Tensor, " some"]) -> Record:
     """Returns some bags of a record."""
     if isinstance(record, Tensor):
         return cast(Record, record.index_select(0, rows))
-    return type(record)(*(take(getattr(record, field.name), rows) for field in fields(record)))  # type: ignore[arg-type]
+    taken = (take(getattr(record, field.name), rows) for field in fields(record))  # type: ignore[arg-type]  # a dataclass
+    return type(record)(*taken)
 
 
 def put(record: Record | None, rows: Int64[Tensor, " some"], part: Record, bags: int) -> Record:

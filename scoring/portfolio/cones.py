@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
-from diffcp import _diffcp  # type: ignore[import-untyped]
-from diffcp.cones import parse_cone_dict_cpp, unvec_symm  # type: ignore[import-untyped]
+from diffcp import _diffcp  # type: ignore[import-untyped]  # diffcp has no stubs
+from diffcp.cones import parse_cone_dict_cpp, unvec_symm  # type: ignore[import-untyped]  # the same
 from diffcp.cones import pi as project
 from jaxtyping import Float64
 

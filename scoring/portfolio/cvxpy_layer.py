@@ -30,7 +30,7 @@ import torch
 from cvxpy.reductions.solvers.conic_solvers.scs_conif import dims_to_solver_dict
 from cvxpylayers.interfaces.base import SolverInterface
 from cvxpylayers.torch.cvxpylayer import CvxpyLayer
-from diffcp.cone_program import solve_internal  # type: ignore[import-untyped]
+from diffcp.cone_program import solve_internal  # type: ignore[import-untyped]  # diffcp has no stubs
 from jaxtyping import Float64
 from torch import Tensor
 
@@ -170,6 +170,7 @@ class _Clarabel(SolverInterface):
     ) -> tuple[np.ndarray, np.ndarray, _State]:
         """Solves one bag."""
         both = sparse.csc_matrix((A, self._rows, self._starts), shape=self._shape)
+        # cvxpy leaves `dims_to_solver_dict` untyped.
         program = Program(-both[:, :-1], both[:, -1].toarray().ravel(), q[:-1], dims_to_solver_dict(dims))  # type: ignore[no-untyped-call]
         found = solve_internal(
             program.matrix, program.offset, program.cost, program.cones,

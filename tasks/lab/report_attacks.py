@@ -9,7 +9,7 @@ pays the cell is red, has a triangle and says so, because a reader who looks for
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pandas as pd
 
@@ -98,8 +98,7 @@ def attack_picture(found: pd.DataFrame) -> Picture:
 def _mark(verdict: str) -> Mark:
     if verdict not in get_args(Mark):
         raise OperatorError(f"a verdict must be one of {get_args(Mark)}, not {verdict!r}: see the attack matrix")
-    mark: Mark = verdict  # type: ignore[assignment]
-    return mark
+    return cast(Mark, verdict)
 
 
 def _cell(row: Mapping[Any, Any]) -> AttackCell:

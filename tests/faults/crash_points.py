@@ -65,7 +65,7 @@ class Points:
     def finish(self) -> None:
         """Tells all points."""
         sys.settrace(None)
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)
         self._told.write_text("\n".join(self._names))
 
     def _trace(self, frame: FrameType, event: str, argument: object) -> Any:

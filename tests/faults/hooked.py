@@ -36,7 +36,7 @@ def main() -> None:
         return before(*arguments)
 
     before = Store.create
-    Store.create = lambda *arguments: create(before, *arguments)  # type: ignore[method-assign]
+    Store.create = lambda *arguments: create(before, *arguments)
     conclude.settle = partial(settle, conclude.settle)
     from flows.cli import main as command
 

@@ -134,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
                 proxy.healed.wait(_HANG_S)
             self._break()
 
-    do_PUT = do_HEAD = do_DELETE = do_POST = do_GET  # noqa: N815
+    do_PUT = do_HEAD = do_DELETE = do_POST = do_GET  # noqa: N815  (the names are http.server's)
 
     def _ask(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         """Passes the request on to the store."""

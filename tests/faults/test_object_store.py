@@ -73,7 +73,7 @@ def test_resolve__gives_the_same_bytes_when_a_fault_of_the_store_passes(
     what: str,
     fault: str,
 ) -> None:
-    chosen = Fault(*REQUESTS[what], **PASSING[fault])  # type: ignore[arg-type]
+    chosen = Fault(*REQUESTS[what], **PASSING[fault])
     with through_proxy(s3, chosen, monkeypatch) as proxy:
         assert resolve(data, out, NUMBER)
         assert len(proxy.faults) == chosen.times
@@ -84,7 +84,7 @@ def test_resolve__gives_the_same_bytes_when_a_fault_of_the_store_passes(
 def test_resolve__reads_a_submission_again_when_its_body_breaks_off_or_does_not_come(
     s3: Seaweedfs, data: str, out: str, expected: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    with through_proxy(s3, Fault("GET", SUBMISSION, how), monkeypatch) as proxy:  # type: ignore[arg-type]
+    with through_proxy(s3, Fault("GET", SUBMISSION, how), monkeypatch) as proxy:
         assert resolve(data, out, NUMBER)
         assert len(proxy.faults) == 1
         assert sum("model_b" in line for line in proxy.log) > 1
@@ -136,7 +136,7 @@ def test_resolve__stops_with_one_line_when_a_fault_of_the_store_lasts(
     fault: str,
 ) -> None:
     begun = time.monotonic()
-    chosen = Fault(*REQUESTS[what], **LASTING[fault], times=None)  # type: ignore[arg-type]
+    chosen = Fault(*REQUESTS[what], **LASTING[fault], times=None)
     with through_proxy(s3, chosen, monkeypatch) as proxy:
         with pytest.raises(StorageError) as caught:
             resolve(data, out, NUMBER)
@@ -155,7 +155,7 @@ def test_resolve__stops_when_the_store_does_not_answer_a_manifest_and_the_next_r
     s3: Seaweedfs, data: str, out: str, expected: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """A put-if-absent without an answer is not sent again: whether it published, the next run sees."""
-    with through_proxy(s3, Fault("PUT", MANIFEST, how, times=None), monkeypatch) as proxy:  # type: ignore[arg-type]
+    with through_proxy(s3, Fault("PUT", MANIFEST, how, times=None), monkeypatch) as proxy:
         with pytest.raises(StorageError) as caught:
             resolve(data, out, NUMBER)
         assert len(proxy.faults) == 1

@@ -46,7 +46,7 @@ def _meet_at_the_manifest(start: Barrier, late: list[bool]) -> None:
             start.wait(LIMIT_S)
         return create(self, path, data)
 
-    Store.create = meet  # type: ignore[method-assign]
+    Store.create = meet
 
 
 def _racer(results: Queue, start: Barrier, data: tuple[str, str], place: str, writer: int) -> None:

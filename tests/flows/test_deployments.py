@@ -219,6 +219,6 @@ def test_prefect_yaml__names_a_flow_that_takes_these_parameters(deployment: dict
     module, _, name = str(deployment["entrypoint"]).rpartition(".")
     flow = getattr(importlib.import_module(module), name)
     parameters = flow.parameters
-    assert set(deployment["parameters"]) <= parameters.properties.keys()  # type: ignore[call-overload]
-    assert set(parameters.required) <= set(deployment["parameters"])  # type: ignore[call-overload]
+    assert set(deployment["parameters"]) <= parameters.properties.keys()
+    assert set(parameters.required) <= set(deployment["parameters"])
     assert flow.name == deployment["name"]

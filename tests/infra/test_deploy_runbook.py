@@ -95,7 +95,7 @@ def test_runbook__every_call_of_stakeweight_is_one_that_it_understands() -> None
     calls = list(_commands("stakeweight"))
     assert {call[0] for call in calls} == {"certificates", "doctor", "resolve", "verify"}
     for call in calls:
-        command = group.commands[call[0]]  # type: ignore[attr-defined]
+        command = group.commands[call[0]]
         known = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in call if word.startswith("--")} <= known, call
 

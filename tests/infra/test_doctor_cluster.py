@@ -211,7 +211,7 @@ def test_ask_cluster__an_address_without_a_scheduler_is_one_line() -> None:
     ],
 )
 def test_check_exposure__tells_who_may_connect(address: str, reach: str, status: str) -> None:
-    cluster = ClusterAnswer(reach, Peer("scheduler", {}, listens=(address,)), ())  # type: ignore[arg-type]
+    cluster = ClusterAnswer(reach, Peer("scheduler", {}, listens=(address,)), ())
     assert check_exposure(cluster).status == status
 
 

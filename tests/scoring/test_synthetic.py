@@ -59,7 +59,7 @@ def at_seed(spec: SyntheticSpec, seed: int) -> SyntheticSpec:
 def test_synthetic_spec__refuses_what_is_out_of_range_and_names_it(changed: str, value: float) -> None:
     arguments: dict[str, float] = {"rounds": 1, "models": 1, "stocks": 20, "seed": 0} | {changed: value}
     with pytest.raises(OperatorError, match=f"{changed} must be .*found {value}"):
-        SyntheticSpec(**arguments)  # type: ignore[arg-type]
+        SyntheticSpec(**arguments)
 
 
 def test_tiny_tournament__has_everything() -> None:

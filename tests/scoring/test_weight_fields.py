@@ -194,7 +194,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., object]], li
 
     def named(function: Callable[..., object]) -> list[WeightStep]:
         module = types.ModuleType(OWN)
-        module.weights = function  # type: ignore[attr-defined]
+        module.weights = function
         monkeypatch.setitem(sys.modules, OWN, module)
         return [WeightStep(f"{OWN}:weights")]
 
@@ -257,7 +257,7 @@ def test_own__a_misspelt_name_is_found_out() -> None:
 )
 def test_weight_step__refuses_numbers_that_are_none_of_its_own(step: tuple[object, ...], message: str) -> None:
     with pytest.raises(OperatorError, match=message):
-        WeightStep(*step)  # type: ignore[arg-type]
+        WeightStep(*step)
 
 
 def test_stated__says_what_a_step_has_and_no_more() -> None:

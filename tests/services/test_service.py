@@ -51,7 +51,7 @@ def soon(reached: Callable[[], bool], limit_s: float = 20.0) -> bool:
 
 
 def sleeper(folder: Path, **changes: object) -> Spec:
-    return Spec("sleeper", ["sleep", "600"], folder, lambda _: True, **changes)  # type: ignore[arg-type]
+    return Spec("sleeper", ["sleep", "600"], folder, lambda _: True, **changes)
 
 
 def test_service__leaves_nothing_when_the_test_process_is_killed(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def atoms(amount: str | Decimal) -> int:
 
 def resolve_at(data: Path, out: Path, number: int, now: datetime = LATER, **fields: object) -> Resolution:
     """Resolves one round as the command does, at a time of one's choice."""
-    plan = plan_round(RoundRequest(str(data), str(out), number, **fields), now)  # type: ignore[arg-type]
+    plan = plan_round(RoundRequest(str(data), str(out), number, **fields), now)
     return Resolution(plan.manifest) if isinstance(plan, AlreadyPublished) else conclude(plan, work_in_process(plan))
 
 
@@ -175,7 +175,7 @@ def ledger(out: Path, number: int) -> dict[str, dict[str, object]]:
 
 def column(out: Path, number: int, name: str) -> dict[str, int]:
     """One column of money of a published ledger, in atoms."""
-    return {model: atoms(row[name]) for model, row in ledger(out, number).items()}  # type: ignore[arg-type]
+    return {model: atoms(row[name]) for model, row in ledger(out, number).items()}
 
 
 def changes(out: Path, number: int) -> dict[str, int]:

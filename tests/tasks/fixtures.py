@@ -148,7 +148,7 @@ def write_round(
 
 def read(directory: Path, **files: File) -> RoundInputs:
     """Writes the tiny round with some files replaced, and reads it."""
-    store = open_store(write_round(directory, **files))  # type: ignore[arg-type]
+    store = open_store(write_round(directory, **files))
     return read_round(store, read_tournament(store), 7)
 
 

@@ -27,7 +27,7 @@ def test_read_range__refuses_anything_else(text: str) -> None:
 
 
 def outcome(number: int, status: str, code: int = 0) -> Outcome:
-    return Outcome(number, status, f"round {number} is {status}", code)  # type: ignore[arg-type]
+    return Outcome(number, status, f"round {number} is {status}", code)
 
 
 @pytest.mark.parametrize(

@@ -45,11 +45,11 @@ STAKES = round_tables()["stakes"]
 
 def plan(root: Path, *, now: datetime = NOW, number: int = 7, **options: object) -> RoundPlan | AlreadyPublished:
     """Plans the round of the tournament that lies in `root/data`."""
-    return plan_round(RoundRequest(str(root / "data"), str(root / "out"), number, **options), now)  # type: ignore[arg-type]
+    return plan_round(RoundRequest(str(root / "data"), str(root / "out"), number, **options), now)
 
 
 def write(root: Path, **files: File | dict[str, File]) -> None:
-    write_round(root / "data", **files)  # type: ignore[arg-type]
+    write_round(root / "data", **files)
 
 
 def publish_plan(planned: RoundPlan | AlreadyPublished) -> Manifest:
@@ -224,7 +224,7 @@ OPERATOR_ERRORS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
 @pytest.mark.parametrize("name", OPERATOR_ERRORS)
 def test_plan_round__bad_operator_input_stops_before_any_work(tmp_path: Path, name: str) -> None:
     files, fragments = OPERATOR_ERRORS[name]
-    write(tmp_path, **files)  # type: ignore[arg-type]
+    write(tmp_path, **files)
     stopped(OperatorError, 2, lambda: plan(tmp_path), *fragments)
     assert not (tmp_path / "out").exists()
 
@@ -342,7 +342,7 @@ def test_plan_round__a_change_is_a_conflict_that_names_it(tmp_path: Path, name: 
     write(tmp_path)
     publish_plan(plan(tmp_path))
     before = sorted((tmp_path / "out").rglob("*"))
-    write(tmp_path, **files)  # type: ignore[arg-type]
+    write(tmp_path, **files)
     fragments = ("round 7: already published as revision 1", fragment, "publish a correction with --revise")
     stopped(ConflictError, 4, lambda: plan(tmp_path), *fragments)
     assert sorted((tmp_path / "out").rglob("*")) == before
@@ -353,7 +353,7 @@ def test_plan_round__revise_is_the_next_revision(tmp_path: Path, name: str) -> N
     files, _ = CHANGES[name]
     write(tmp_path)
     publish_plan(plan(tmp_path))
-    write(tmp_path, **files)  # type: ignore[arg-type]
+    write(tmp_path, **files)
     revised = plan(tmp_path, revise=True)
     assert isinstance(revised, RoundPlan)
     assert (revised.supersedes, revised.terms.revision) == (1, 2)

@@ -92,8 +92,8 @@ TOUCHED: dict[str, tuple[str, Change, str]] = {
     "target": ("meta_model", with_cell("target", "stock_03", 0.3, by="id"), "mmc_price of"),
     "meta_model_null": ("meta_model", with_cell("meta_model", "stock_03", None, by="id"), "must not be null"),
     "id": ("meta_model", with_cell("id", "stock_03", "stock_99", by="id"), "ids must be sorted"),
-    "seed": ("bags", with_cell("seed", 3, 1, by="bag"), "seed: stated 1"),  # type: ignore[arg-type]
-    "bag": ("bags", with_cell("bag", 3, 4, by="bag"), "bags of mmc_bagged"),  # type: ignore[arg-type]
+    "seed": ("bags", with_cell("seed", 3, 1, by="bag"), "seed: stated 1"),
+    "bag": ("bags", with_cell("bag", 3, 4, by="bag"), "bags of mmc_bagged"),
 }
 
 

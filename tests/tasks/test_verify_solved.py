@@ -194,7 +194,7 @@ OWN = TrueContribution(np.array([1.0, -4.0]), np.array([0.5, -0.5]), 2.0, (BagRe
 
 
 def with_report(status: str, margin: float) -> TrueContribution:
-    report = replace(OWN.reports[0], status=status, margin=margin)  # type: ignore[arg-type]
+    report = replace(OWN.reports[0], status=status, margin=margin)
     return replace(OWN, price=OWN.price * (1 + 1e-13), reports=(report,))
 
 

@@ -20,7 +20,7 @@ MODELS = ("a", "b", "c", "d", "e")
 def told(number: int, resolves_at: datetime, rows: Mapping[str, tuple[int, int, int, str | None]]) -> PastRound:
     """A round in which each model has a score, a rate, a stake and an owner."""
     score, rate, stake, owner = ({model: row[at] for model, row in rows.items()} for at in range(4))
-    return PastRound(number, resolves_at - 30 * DAY, resolves_at, score, rate, stake, owner)  # type: ignore[arg-type]
+    return PastRound(number, resolves_at - 30 * DAY, resolves_at, score, rate, stake, owner)
 
 
 def by_hand(closes_at: datetime, rounds: list[PastRound]) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
@@ -70,7 +70,7 @@ def test_past_of__is_the_mean_by_hand_in_whatever_order_rounds_come(rounds: list
     expected = by_hand(CLOSE, rounds)
     assert parts(past_of(CLOSE, rounds)) == expected
     shuffled = list(rounds)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     assert parts(past_of(CLOSE, shuffled)) == expected
 
 

@@ -64,7 +64,7 @@ def test_gini__of_equal_amounts_is_0_and_of_one_who_has_all_1_less_a_share() -> 
 @given(ATOMS, st.randoms(use_true_random=False))
 def test_gini__knows_no_order(atoms: list[int], random: object) -> None:
     mixed = list(atoms)
-    random.shuffle(mixed)  # type: ignore[attr-defined]
+    random.shuffle(mixed)
     assert gini(mixed) == gini(atoms)
 
 
@@ -175,7 +175,7 @@ def test_block_bootstrap__says_nothing_of_fewer_rounds_than_two_blocks() -> None
 @pytest.mark.parametrize("wrong", [{"block": 0}, {"samples": 0}, {"level": 1.0}, {"level": 0.0}, {"seed": -1}])
 def test_resampling__says_what_must_hold(wrong: dict[str, float]) -> None:
     with pytest.raises(OperatorError, match="a bootstrap"):
-        Resampling(**wrong)  # type: ignore[arg-type]
+        Resampling(**wrong)
 
 
 @settings(deadline=None)
@@ -251,7 +251,7 @@ def test_compounding__follows_the_chain_of_stakes(rounds: list[tuple[int, int, i
     after, at_close = {}, {}
     while (number := chain.next_round) is not None:
         at_close |= {each.number: each.closes_at for each in dates}
-        staked = chain.at_close(number)["a"]  # type: ignore[index]
+        staked = chain.at_close(number)["a"]
         chain.settle(number, {"a": max(staked * rounds[number][2] // 4, -chain.balances["a"])})
         after[number] = chain.balances["a"]
     found = compounding(

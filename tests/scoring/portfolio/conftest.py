@@ -2,4 +2,4 @@
 docstring warns.
 """
 
-import diffcp  # noqa: F401
+import diffcp  # noqa: F401  (for what its import does)

@@ -68,7 +68,7 @@ def test_load_builder__says_what_is_wrong_with_a_name(
     (here / "fund_that_needs_more.py").write_text("import no_such_library")
     (here / "fund_that_breaks.py").write_text("raise ValueError('first line\\nsecond line')")
     module = types.ModuleType(MODULE)
-    module.build, module.number = default_problem.build, 3  # type: ignore[attr-defined]
+    module.build, module.number = default_problem.build, 3
     monkeypatch.setitem(sys.modules, MODULE, module)
     with pytest.raises(OperatorError, match=message) as caught:
         load_builder(name)

@@ -280,7 +280,7 @@ def test_solve__an_alpha_that_is_no_number_is_flagged() -> None:
 
 def test_solve__says_that_the_solver_broke_down(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = sys.modules["scoring.portfolio.cvxpy_layer"]
-    whole = layer.solve_internal  # type: ignore[attr-defined]
+    whole = layer.solve_internal
 
     def broken(*arguments: Any, **settings: Any) -> dict[str, Any]:
         found: dict[str, Any] = whole(*arguments, **settings)

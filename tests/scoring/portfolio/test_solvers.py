@@ -43,7 +43,7 @@ def test_build__takes_the_last_solver_for_the_same_numbers() -> None:
 OTHERS: dict[str, Callable[[PortfolioProblem], Solver]] = {
     "risk aversion": lambda problem: Solver(problem, 2.0000000000000004),
     **{
-        name: lambda problem, name=name: Solver(changed(problem, name), 2.0)  # type: ignore[misc]
+        name: lambda problem, name=name: Solver(changed(problem, name), 2.0)
         for name in ("factors", "covariance", "bounds", "specific")
     },
     "groups": lambda problem: Solver(replace(problem, groups=problem.groups[:, ::-1]), 2.0),

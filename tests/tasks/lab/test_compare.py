@@ -202,7 +202,7 @@ def test_compare__the_baseline_comes_first_and_columns_are_those_of_the_report()
 
 def test_compare__a_variant_equal_to_the_baseline_differs_by_exactly_nothing() -> None:
     same = tuple([row | {"variant": "same"} for row in rows] for rows in BASE)
-    found = compare(*frames(BASE, same), "baseline", RESAMPLING)  # type: ignore[arg-type]
+    found = compare(*frames(BASE, same), "baseline", RESAMPLING)
     rows = found[found["variant"] == "same"]
     for key in ("difference", "difference_low", "difference_high"):
         assert (rows[key] == 0).all()

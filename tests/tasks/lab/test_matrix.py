@@ -128,7 +128,7 @@ def test_matrix_frame__the_choice_is_the_best_on_average_and_not_of_each_round()
 def test_matrix_frame__who_sees_what_each_gives_takes_the_best_of_every_round() -> None:
     tries = {1: around(0.0), 2: [-each for each in around(0.0)], 3: [0.1] * 12}
     found = [blow for choice, gains in tries.items() for blow in blows(gains, attack="grind_seed", choice=choice)]
-    np.random.default_rng(1).shuffle(found)  # type: ignore[arg-type]
+    np.random.default_rng(1).shuffle(found)
     row = only(found, "grind_seed")
     best = [max(each) for each in zip(*tries.values(), strict=True)]
     assert ATTACKS["grind_seed"].each_round

@@ -30,7 +30,7 @@ def test_evaluate_case__money_is_what_is_published(data: Path, out: Path, number
         for key in ("account", "at_risk", "gross_payout", "payout", "burn"):
             assert row[key] == published[key]
         assert (row["variant"], row["round"]) == ("baseline", number)
-        net = units(published["payout"], 18) - units(published["burn"], 18)  # type: ignore[operator]
+        net = units(published["payout"], 18) - units(published["burn"], 18)
         assert found.rates[row["model"]] == math.floor(Fraction(net * 10**12, units(published["at_risk"], 18)))
         assert found.stakes[row["model"]] == units(published["at_risk"], 18)
     totals = {key: sum(row[key] for row in models.values()) for key in ("at_risk", "gross_payout", "payout", "burn")}
